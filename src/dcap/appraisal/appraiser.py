@@ -1,0 +1,373 @@
+"""From evidence, collateral and policy to the attestation result: the whole way, in order.
+
+    1  read the evidence            (a bad quote is a result)
+    2  collateral -> endorsements   (`verification.check_endorsements`)
+    3-4 evidence -> verified quote  (`verification.verify`)
+    5  policy                       (here)
+
+Step 5 stands on the proof: where the quote could not be proven, only expiry is judged, and what was
+not reached is listed. `appraise` is the only maker of `AttestationResult`.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from dcap.appraisal.claims import claims_of
+from dcap.appraisal.policy import ANY_IDENTITY, Policy, duration
+from dcap.appraisal.result import ACCEPTED, REJECTED, AttestationResult
+from dcap.errors import ConfigError, FormatError, NotFound
+from dcap.formats.collateral import Collateral
+from dcap.formats.quote import Quote
+from dcap.formats.td_report import TD_ATTRIBUTES, TdReport10, TdReport15
+from dcap.verification.anchors import INTEL_SGX_ROOT, TrustAnchor
+from dcap.verification.chain import Window
+from dcap.verification.checks import CHECKS, EXIT_STATUS, FORMAT
+from dcap.verification.endorsements import EndorsementCheck, Endorsements, check_endorsements
+from dcap.verification.evidence import Evidence
+from dcap.verification.findings import Finding, Ledger
+from dcap.verification.signature import Run, Signatures
+from dcap.verification.status import TcbStatus
+from dcap.verification.tcb_evaluation import TcbEvaluation
+from dcap.verification.verifier import QuoteCheck, VerifiedQuote, claims, verify
+
+#: What `maximum_collateral_age` looks at: the pieces that Intel renews at least monthly. (The root
+#: CA's CRL and the certificates live for years.)
+_RENEWED = ("tcb-info", "qe-identity", "pck-crl")
+_GRACEFUL = {TcbStatus.OUT_OF_DATE}
+_TUD_MASK = 0xFF
+
+
+def appraise(
+    evidence: bytes | Quote | Evidence,
+    collateral: Collateral | Endorsements | EndorsementCheck | None = None,
+    policy: Policy | None = None,
+    *,
+    at: datetime | None = None,
+    anchor: TrustAnchor = INTEL_SGX_ROOT,
+    run: Run | None = None,
+) -> AttestationResult:
+    """Judge evidence (bytes in any container, a quote, or `Evidence`) at the instant `at`.
+
+    `collateral` may be left out where the evidence brings its own (Conclave). With `Endorsements`,
+    which carry their instant and anchor, `at` and `anchor` are theirs. Never raises for bad evidence
+    or bad collateral: they are results. Raises `NotFound` without collateral, `ConfigError` without
+    an instant.
+    """
+    policy = policy or Policy()
+    ready = isinstance(collateral, (Endorsements, EndorsementCheck))
+    if ready:
+        at, anchor = collateral.authentic.at, collateral.authentic.anchor  # type: ignore[union-attr]
+    if at is None or at.tzinfo is None:
+        raise ConfigError(
+            "no-instant", "`at` must be an aware datetime: the verifier's trusted time"
+        )
+    try:
+        if isinstance(evidence, bytes):
+            evidence = Evidence.recognise(evidence)
+        elif isinstance(evidence, Quote):
+            evidence = Evidence.of(evidence)
+    except FormatError as error:
+        return _unreadable(error, policy, at, anchor)
+    collateral = collateral or evidence.collateral
+    if collateral is None:
+        raise NotFound(
+            "collateral-missing",
+            "the evidence brings no collateral and none was given",
+            mend="give a folder or a file of collateral",
+        )
+    signatures = Signatures()
+    if isinstance(collateral, Collateral):
+        collateral = check_endorsements(
+            collateral,
+            at=at,
+            anchor=anchor,
+            signatures=signatures,
+            run=run,
+            also=claims(evidence) if run else (),
+        )
+    check = verify(evidence, collateral, signatures=signatures)
+    return _judge(evidence, collateral, check, policy)
+
+
+def apply_policy(verified: VerifiedQuote, policy: Policy) -> AttestationResult:
+    """Judge a quote that is already proven."""
+    check = QuoteCheck(verified.findings, verified, verified.pck, verified.tcb)
+    return _judge(verified.evidence, verified.endorsements, check, policy)
+
+
+def _judge(
+    evidence: Evidence,
+    endorsements: Endorsements | EndorsementCheck,
+    check: QuoteCheck,
+    policy: Policy,
+) -> AttestationResult:
+    authentic = endorsements.authentic
+    ledger = Ledger()
+    release = None
+    windows = (*authentic.windows, *([check.pck.window] if check.pck else []))
+    _check_expiry(windows, policy, authentic.at, ledger)
+    verified = check.verified
+    if verified is not None:
+        _check_tcb(verified, policy, ledger)
+        _check_platform(verified, policy, ledger)
+        release = _check_identity(evidence.quote, policy, ledger)
+    first = [f for f in check.findings if f.step.startswith("1.")]
+    later = check.findings[len(first) :] if first else check.findings
+    findings = (*first, *endorsements.findings, *later, *ledger.findings)
+    failed = [finding for finding in findings if not finding.ok]
+    accepted = verified is not None and not failed
+    return AttestationResult(
+        verdict=ACCEPTED if accepted else REJECTED,
+        exit_status=0 if accepted else _exit_status(failed),
+        findings=findings,
+        not_checked=_not_checked(evidence.quote, policy, findings, release),
+        at=authentic.at,
+        trust_root=authentic.anchor.name,
+        policy=policy,
+        evidence=evidence,
+        release=release,
+        tcb=check.tcb,
+        pck=check.pck,
+        verified=verified,
+    )
+
+
+def _unreadable(
+    error: FormatError, policy: Policy, at: datetime, anchor: TrustAnchor
+) -> AttestationResult:
+    """Evidence that cannot be read is rejected evidence; the error's code is the finding's."""
+    where = f" ({error.where})" if error.where else ""
+    mend = error.mend or CHECKS["evidence-format"].mend
+    finding = Finding(error.code, "1.1", False, f"{error.what}{where}", mend)  # noqa: FBT003
+    return AttestationResult(
+        verdict=REJECTED,
+        exit_status=EXIT_STATUS[FORMAT],
+        findings=(finding,),
+        not_checked=("everything after reading the evidence: it could not be read",),
+        at=at,
+        trust_root=anchor.name,
+        policy=policy,
+        evidence=None,
+    )
+
+
+def _exit_status(failed: list[Finding]) -> int:
+    """The gravest failure decides: format, truth, TCB, identity, in this order."""
+    return min(EXIT_STATUS[CHECKS[f.code].kind if f.code in CHECKS else FORMAT] for f in failed)
+
+
+def _check_expiry(
+    windows: tuple[Window, ...], policy: Policy, at: datetime, ledger: Ledger
+) -> None:
+    """5.1 - 5.2 each of the eight pieces, expiry and age."""
+    grace = duration(policy.collateral_grace_period, "collateral_grace_period")
+    for piece in windows:
+        if at <= piece.expires:
+            ledger.passed(f"{piece.name}-expiry")
+        elif at <= piece.expires + grace:
+            ledger.passed(
+                f"{piece.name}-expiry",
+                f"expired at {piece.expires:%Y-%m-%dT%H:%M:%SZ}, within the policy's grace period",
+            )
+        else:
+            ledger.failed(
+                f"{piece.name}-expiry",
+                f"expired at {piece.expires:%Y-%m-%dT%H:%M:%SZ}, before {at:%Y-%m-%dT%H:%M:%SZ}",
+            )
+    if policy.maximum_collateral_age is None:
+        return
+    limit = duration(policy.maximum_collateral_age, "maximum_collateral_age")
+    old = [w for w in windows if w.name in _RENEWED and at - w.issued > limit]
+    ledger.check(
+        "collateral-age",
+        not old,
+        f"older than {policy.maximum_collateral_age}: "
+        + ", ".join(f"{w.name} of {w.issued:%Y-%m-%dT%H:%M:%SZ}" for w in old),
+    )
+
+
+def _check_tcb(verified: VerifiedQuote, policy: Policy, ledger: Ledger) -> None:
+    """5.3 - 5.8 statuses, advisories, dates and numbers."""
+    tcb = verified.tcb
+    at = verified.endorsements.at
+    _check_status(tcb, policy, at, ledger)
+    ledger.check(
+        "qe-status",
+        tcb.qe in policy.qe_statuses or (tcb.qe in _GRACEFUL and _within_grace(tcb, policy, at)),
+        f"{tcb.qe}; the policy accepts {', '.join(policy.qe_statuses)}",
+    )
+    refused = [a for a in tcb.advisory_ids if a in policy.rejected_advisories]
+    if policy.accepted_advisories is not None:
+        refused += [a for a in tcb.advisory_ids if a not in policy.accepted_advisories]
+    ledger.check("advisories", not refused, f"{', '.join(dict.fromkeys(refused))} apply")
+    least = policy.minimum_tcb_instant
+    if least is not None:
+        ledger.check("tcb-date", tcb.date >= least, f"{tcb.date:%Y-%m-%d}, before {least:%Y-%m-%d}")
+    number = policy.minimum_evaluation_number
+    if number is not None:
+        have = min(
+            verified.endorsements.tcb_info.evaluation_data_number,
+            verified.endorsements.qe_identity.evaluation_data_number,
+        )
+        ledger.check(
+            "evaluation-number",
+            have >= number,
+            f"the collateral's lowest is {have}, the policy's minimum {number}",
+        )
+    svn = policy.minimum_tee_tcb_svn
+    td = verified.quote.td
+    if svn is not None and td is not None:
+        need = bytes.fromhex(svn)
+        ledger.check(
+            "tee-tcb-svn",
+            all(h >= n for h, n in zip(td.tee_tcb_svn, need, strict=True)),
+            f"{td.tee_tcb_svn.hex()} does not reach {svn}",
+        )
+
+
+def _check_status(tcb: TcbEvaluation, policy: Policy, at: datetime, ledger: Ledger) -> None:
+    if tcb.status in policy.accepted_tcb_statuses:
+        ledger.passed("tcb-status", f"TCB status {tcb.status}: accepted by the policy")
+    elif tcb.status in _GRACEFUL and _within_grace(tcb, policy, at):
+        ledger.passed(
+            "tcb-status",
+            f"TCB status {tcb.status}, since {tcb.date:%Y-%m-%d}: within the platform grace period",
+        )
+    else:
+        ledger.failed(
+            "tcb-status",
+            f"{tcb.status} since {tcb.date:%Y-%m-%d}; the policy accepts "
+            + ", ".join(policy.accepted_tcb_statuses),
+        )
+
+
+def _within_grace(tcb: TcbEvaluation, policy: Policy, at: datetime) -> bool:
+    grace = duration(policy.platform_grace_period, "platform_grace_period")
+    return bool(grace) and at <= min(tcb.platform_date, tcb.qe_date) + grace
+
+
+def _check_platform(verified: VerifiedQuote, policy: Policy, ledger: Ledger) -> None:
+    """5.9 the platform's configuration; a certificate that does not say is of one package."""
+    pck = verified.pck.extensions
+    for code, fact, allowed, what in (
+        ("platform-dynamic", pck.dynamic_platform, policy.allow_dynamic_platform, "dynamic"),
+        ("platform-cached-keys", pck.cached_keys, policy.allow_cached_keys, "of cached keys"),
+        ("platform-smt", pck.smt_enabled, policy.allow_smt, "with SMT enabled"),
+    ):
+        ledger.check(code, allowed or not fact, f"the platform is {what}")
+
+
+def _check_identity(quote: Quote, policy: Policy, ledger: Ledger) -> str | None:
+    """5.10 - 5.17 what runs; the name of the release it is."""
+    body = quote.body
+    ledger.check("debug", policy.allow_debug or not body.debug, "it runs in debug mode")
+    if isinstance(body, TdReport10):
+        _check_td(body, policy, ledger)
+    facts = claims_of(quote)
+    wrong = _policy_attributes(policy, facts, tee=quote.tee)
+    if wrong is not None:
+        ledger.check("attributes", not wrong, "; ".join(wrong))
+    expected = policy.expected_report_data
+    if expected is not None:
+        ledger.check(
+            "report-data",
+            body.report_data == expected,
+            f"they are {body.report_data.hex()}, not {expected.hex()}",
+        )
+    if policy.identity == ANY_IDENTITY:
+        return None
+    if not ledger.check("identity-pinned", bool(policy.releases), "the policy names no release"):
+        return None
+    return _match_release(facts, policy, ledger)
+
+
+def _match_release(facts: Mapping[str, Any], policy: Policy, ledger: Ledger) -> str | None:
+    reasons = []
+    for release in policy.releases:
+        differences = release.mismatches(facts)
+        if not differences:
+            ledger.passed("identity", f'identity: release "{release.name}"')
+            return release.name
+        reasons.append(f'not release "{release.name}": {"; ".join(differences)}')
+    shown = reasons[:5] + ([f"and {len(reasons) - 5} more"] if len(reasons) > 5 else [])
+    ledger.failed("identity", " | ".join(shown))
+    return None
+
+
+def _check_td(body: TdReport10, policy: Policy, ledger: Ledger) -> None:
+    bits = body.td_attribute_bits & ~_TUD_MASK  # debug has its own check
+    refused = []
+    if not bits & TD_ATTRIBUTES["SEPT_VE_DISABLE"] and not policy.allow_sept_ve:
+        refused.append("SEPT_VE_DISABLE is off (allow_sept_ve)")
+    if bits & TD_ATTRIBUTES["MIGRATABLE"] and not policy.allow_migratable:
+        refused.append("MIGRATABLE is on (allow_migratable)")
+    ledger.check("td-attributes", not refused, "; ".join(refused))
+    ledger.check(
+        "seam",
+        not any(body.mr_signer_seam) and not any(body.seam_attributes),
+        "MRSIGNERSEAM or SEAMATTRIBUTES are not zero: not Intel's module",
+    )
+    if isinstance(body, TdReport15):
+        ledger.check(
+            "service-td",
+            policy.allow_service_td or not any(body.mr_service_td),
+            f"MRSERVICETD is {body.mr_service_td.hex()}",
+        )
+
+
+def _policy_attributes(
+    policy: Policy, facts: Mapping[str, Any], *, tee: str
+) -> tuple[str, ...] | None:
+    """What departs from the policy's own masked values; `None` where it gives none for this TEE."""
+    from dcap.appraisal.reference_values import masked_mismatches  # noqa: PLC0415
+
+    mine = ("attributes", "misc_select") if tee == "SGX" else ("td_attributes", "xfam")
+    if all(getattr(policy, claim) is None for claim in mine):
+        return None
+    return tuple(
+        m for m in masked_mismatches(policy, facts) if not m.startswith("the quote has no")
+    )
+
+
+_TDX_ONLY = {"tdx-module", "tdx-module-level", "td-attributes", "seam", "service-td", "tee-tcb-svn"}
+#: Checks that run only where a policy asks, with what their absence leaves open.
+_ON_REQUEST = {
+    "report-data": "report-data: the freshness of the quote (no report data were expected)",
+    "identity": 'identity: any enclave or TD will do (identity = "any")',
+    "collateral-age": "",
+    "tcb-date": "",
+    "evaluation-number": "",
+    "tee-tcb-svn": "",
+    "attributes": "",
+    "evidence-binding": "",
+}
+
+
+def _not_checked(
+    quote: Quote, policy: Policy, findings: tuple[Finding, ...], release: str | None
+) -> tuple[str, ...]:
+    """Every check of the table that did not run, in its order, and what the release leaves open."""
+    ran = {finding.code for finding in findings}
+    proven = "debug" in ran
+    found = []
+    for code, check in CHECKS.items():
+        if code in ran or code == "evidence-format":
+            continue
+        if code in _TDX_ONLY and (quote.tee == "SGX" or (code == "service-td" and proven)):
+            continue
+        if code == "tdx-module-level" and proven:
+            continue
+        if code == "identity-pinned" and policy.identity == ANY_IDENTITY:
+            continue
+        if code == "identity" and policy.identity != ANY_IDENTITY and proven:
+            continue
+        if code in _ON_REQUEST:
+            if _ON_REQUEST[code] and proven:
+                found.append(_ON_REQUEST[code])
+            continue
+        found.append(f"{code}: not reached ({check.passed})")
+    matched = next((r for r in policy.releases if r.name == release), None)
+    if matched is not None:
+        found += [f'{claim}: release "{matched.name}" leaves it open' for claim in matched.unpinned]
+    return tuple(found)

@@ -1,0 +1,150 @@
+"""A result in words: what a person reads after `dcap verify`.
+
+Facts first, then the checks (those that failed in full, those that passed by group), what was not
+checked, the verdict, and what to do. Not here: colour and printing (`cli.output`).
+"""
+
+import textwrap
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from dcap.verification.findings import Finding
+
+if TYPE_CHECKING:
+    from dcap.appraisal.result import AttestationResult
+
+#: How `not_checked` words a check that an earlier failure kept from running.
+NOT_REACHED = ": not reached ("
+_LABEL = 13
+_WIDTH = 110
+
+#: Passed checks are told by group: (what is said, the steps it stands for).
+_GROUPS = (
+    ("quote signature, QE report and QE identity", ("4.13", "4.14", "4.15", "4.16", "4.17")),
+    ("PCK chain to the trusted root, certificate and CA not revoked", ("3.",)),
+    ("TCB info, QE identity and two CRLs: chains, signatures, none from the future", ("2.",)),
+    ("TCB info is for this TEE, FMSPC and PCE", ("4.10", "4.11")),
+    ("TDX module is Intel's", ("4.12",)),
+    ("collateral not expired", ("5.1.",)),
+)
+_SINGLE = ("tcb-status", "identity", "report-data", "evidence-binding", "collateral-age")
+
+
+def lines(result: "AttestationResult") -> Iterator[str]:
+    """The result, line by line."""
+    yield from _facts(result)
+    yield "checks"
+    yield from _passed(result)
+    for finding in result.failures:
+        yield from _failed(finding)
+        if finding.code in ("tcb-status", "qe-status"):
+            yield from _shortfall(result)
+    open_items = [item for item in result.not_checked if NOT_REACHED not in item]
+    for item in open_items:
+        yield from _wrapped("not checked", item)
+    unreached = [item.partition(":")[0] for item in result.not_checked if NOT_REACHED in item]
+    if unreached:
+        yield from _wrapped("not reached", ", ".join(unreached))
+    if result.accepted:
+        yield _row("verdict", f"ACCEPTED  at {result.at:%Y-%m-%dT%H:%M:%SZ}")
+    else:
+        reason = result.reason
+        code = reason.code if reason else "rejected"
+        yield _row("verdict", f"REJECTED  {code}  (exit {result.exit_status})")
+        if reason is not None and reason.mend:
+            yield from _wrapped("fix", reason.mend)
+
+
+def _facts(result: "AttestationResult") -> Iterator[str]:
+    evidence = result.evidence
+    if evidence is None:
+        yield _row("evidence", "not readable")
+        return
+    claims = result.claims
+    yield _row("evidence", f"{evidence.format}, ECDSA-P256, {evidence.size} bytes")
+    debug = "yes" if claims["debug"] else "no"
+    if "mrenclave" in claims:
+        yield _row("enclave", f"MRENCLAVE {claims['mrenclave']}")
+        yield _row("", f"MRSIGNER  {claims['mrsigner']}")
+        yield _row("", f"product {claims['product_id']}   svn {claims['svn']}   debug {debug}")
+    else:
+        yield _row("TD", f"MRTD  {claims['mrtd']}")
+        for index in range(4):
+            yield _row("", f"RTMR{index} {claims[f'rtmr{index}']}")
+        yield _row("", f"debug {debug}   TEE_TCB_SVN {claims['tee_tcb_svn']}")
+    if result.pck is not None:
+        facts = [f"FMSPC {result.pck.extensions.fmspc.hex().upper()}"]
+        facts.append(result.pck.chain[1].common_name.removeprefix("Intel SGX "))
+        supplemental = result.supplemental()
+        if supplemental is not None:
+            facts.append(f"evaluation data {supplemental.tcb_eval_ref_num}")
+        yield _row("platform", "   ".join(facts))
+    if result.tcb is not None:
+        yield from _tcb(result)
+    supplemental = result.supplemental()
+    if supplemental is not None:
+        expiry = supplemental.earliest_expiration_date
+        yield _row(
+            "collateral",
+            f"issued until {supplemental.latest_issue_date:%Y-%m-%d}, "
+            f"first to expire: {supplemental.earliest_expiring} on {expiry:%Y-%m-%d %H:%M} UTC",
+        )
+    if result.trust_root != "intel":
+        yield _row("trust root", f"{result.trust_root.upper()}: a test root, not Intel's")
+
+
+def _tcb(result: "AttestationResult") -> Iterator[str]:
+    tcb = result.tcb
+    assert tcb is not None
+    parts = [f"platform {tcb.platform}", f"QE {tcb.qe}"]
+    if tcb.tdx_module is not None:
+        parts.append(f"TDX module {tcb.tdx_module}")
+    yield _row("TCB", f"{tcb.status}   ({', '.join(parts)})   since {tcb.date:%Y-%m-%d}")
+    if tcb.current is not None and tcb.current != tcb.launch:
+        yield _row("", f"at launch {tcb.launch}, now {tcb.current}")
+    if tcb.advisory_ids:
+        yield from _wrapped("", f"advisories {', '.join(tcb.advisory_ids)}")
+
+
+def _passed(result: "AttestationResult") -> Iterator[str]:
+    failed_steps = [finding.step for finding in result.failures]
+    passed_steps = {finding.step for finding in result.findings if finding.ok}
+    for text, steps in _GROUPS:
+        ran = [step for step in passed_steps if _among(step, steps)]
+        if ran and not any(_among(step, steps) for step in failed_steps):
+            yield f"  ok    {text}"
+    for finding in result.findings:
+        if finding.ok and finding.code in _SINGLE:
+            yield f"  ok    {finding.message}"
+
+
+def _among(step: str, steps: tuple[str, ...]) -> bool:
+    return any(
+        step == one or step.startswith(one if one.endswith(".") else one + ".") for one in steps
+    )
+
+
+def _failed(finding: Finding) -> Iterator[str]:
+    text = f"{finding.code}: {finding.message}"
+    first, *rest = textwrap.wrap(text, _WIDTH - 8, break_long_words=False) or [""]
+    yield f"  FAIL  {first}"
+    for line in rest:
+        yield f"        {line}"
+
+
+def _shortfall(result: "AttestationResult") -> Iterator[str]:
+    for short in result.tcb.shortfall if result.tcb else ():
+        yield (
+            f"          {short.component}: have {short.have}, need {short.need}"
+            f"   -> {short.raised_by}"
+        )
+
+
+def _row(label: str, text: str) -> str:
+    return f"{label:<{_LABEL}}{text}"
+
+
+def _wrapped(label: str, text: str) -> Iterator[str]:
+    for line in textwrap.wrap(text, _WIDTH - _LABEL, break_long_words=False):
+        yield _row(label, line)
+        label = ""

@@ -1,0 +1,213 @@
+"""The appraisal policy: what you accept. A TOML file, or this type in Python.
+
+Every loosening is spelled; the absence of a key is its strict default, never "don't check". A policy
+that names no release accepts nothing, unless it says `identity = "any"`. Unknown keys are errors.
+
+    accepted_tcb_statuses = ["UpToDate", "SWHardeningNeeded"]
+    maximum_collateral_age = "7d"
+
+    [[release]]
+    name = "v1.4.2"
+    mrsigner = "83d7…"
+    product_id = 1
+    minimum_svn = 3
+
+Source: Intel QAL policies (`verification.md` §8); the habits of `users-and-interop.md` §1.3.
+"""
+
+import re
+import tomllib
+from datetime import UTC, date, datetime, timedelta
+from typing import Literal
+
+import msgspec
+
+from dcap.appraisal.reference_values import Release, check_masks, normal_hex
+from dcap.errors import ConfigError
+from dcap.verification.status import TcbStatus
+
+UP_TO_DATE = (TcbStatus.UP_TO_DATE,)
+#: Every status but Revoked, which nothing can accept.
+ACCEPTABLE = tuple(status for status in TcbStatus if status is not TcbStatus.REVOKED)
+ANY_IDENTITY = "any"
+_DURATION = re.compile(r"(\d{1,6})\s*([smhdw])")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+MAX_POLICY = 256 * 1024
+
+Duration = int | str
+
+
+class Policy(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    rename={"releases": "release"},
+):
+    """What is acceptable. Field order is the order of the reference page."""
+
+    #: A name for people; the result repeats it.
+    name: str = ""
+    #: TCB statuses that are accepted. "Revoked" cannot be.
+    accepted_tcb_statuses: tuple[TcbStatus, ...] = UP_TO_DATE
+    #: QE statuses that are accepted; where absent, the TCB statuses above.
+    accepted_qe_statuses: tuple[TcbStatus, ...] | None = None
+    #: Where given, no advisory but these may apply to the matched levels.
+    accepted_advisories: tuple[str, ...] | None = None
+    #: Advisories that may never apply to the matched levels.
+    rejected_advisories: tuple[str, ...] = ()
+    #: The TCB date must not be before this day (or instant).
+    minimum_tcb_date: date | datetime | None = None
+    #: TCB info and QE identity must both be of this evaluation data number, or later.
+    minimum_evaluation_number: int | None = None
+    #: How long after its expiry collateral is still accepted ("0s"; "36h", "7d" or seconds).
+    collateral_grace_period: Duration = 0
+    #: How long after its TCB date an OutOfDate platform is still accepted.
+    platform_grace_period: Duration = 0
+    #: How old TCB info, QE identity and PCK CRL may be, though they have not expired.
+    maximum_collateral_age: Duration | None = None
+    #: TDX: every byte of TEE_TCB_SVN must reach this (hex, 16 bytes).
+    minimum_tee_tcb_svn: str | None = None
+    #: Accept debug enclaves and TDs, whose memory is open to their host.
+    allow_debug: bool = False
+    #: Accept platforms that packages can be added to.
+    allow_dynamic_platform: bool = True
+    #: Accept platforms whose root keys Intel's registration service caches.
+    allow_cached_keys: bool = True
+    #: Accept platforms with simultaneous multithreading enabled.
+    allow_smt: bool = True
+    #: TDX: accept TDs without SEPT_VE_DISABLE, which their host can attack by removing pages.
+    allow_sept_ve: bool = False
+    #: TDX: accept TDs that can be migrated to another machine.
+    allow_migratable: bool = False
+    #: TDX: accept TDs with a bound service TD (MRSERVICETD not zero).
+    allow_service_td: bool = False
+    #: The report data that the quote must carry (hex; shorter than 64 bytes: zero-padded).
+    report_data: str | None = None
+    #: SGX: ATTRIBUTES that every accepted enclave must have, under the mask (hex, 16 bytes).
+    attributes: str | None = None
+    attributes_mask: str | None = None
+    #: SGX: MISCSELECT, under the mask (hex, 4 bytes).
+    misc_select: str | None = None
+    misc_select_mask: str | None = None
+    #: TDX: TDATTRIBUTES, under the mask (hex, 8 bytes).
+    td_attributes: str | None = None
+    td_attributes_mask: str | None = None
+    #: TDX: XFAM, under the mask (hex, 8 bytes).
+    xfam: str | None = None
+    xfam_mask: str | None = None
+    #: "any" accepts every enclave or TD on a good platform. Say it only if you mean it.
+    identity: Literal["any"] | None = None
+    #: The releases that are accepted (`[[release]]` in TOML).
+    releases: tuple[Release, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @classmethod
+    def from_toml(cls, text: str, where: str = "policy") -> "Policy":
+        """Read a policy file's text. Raises `ConfigError` with the key and what it should be."""
+        if len(text) > MAX_POLICY:
+            raise ConfigError("policy-too-large", f"over {MAX_POLICY} characters", where=where)
+        try:
+            content = tomllib.loads(text)
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            raise ConfigError("policy-toml", f"not valid TOML: {error}", where=where) from None
+        try:
+            return msgspec.convert(content, cls)
+        except msgspec.ValidationError as error:
+            raise ConfigError(
+                "policy-key",
+                _readable(str(error)),
+                where=where,
+                mend="every key is in docs/reference/policy.md",
+            ) from None
+        except ConfigError as error:
+            place = f"{where}: {error.where}" if error.where else where
+            raise ConfigError(error.code, error.what, where=place, mend=error.mend) from None
+
+    @property
+    def qe_statuses(self) -> tuple[TcbStatus, ...]:
+        """The QE statuses that are accepted."""
+        if self.accepted_qe_statuses is None:
+            return self.accepted_tcb_statuses
+        return self.accepted_qe_statuses
+
+    @property
+    def expected_report_data(self) -> bytes | None:
+        """The 64 bytes that the report data must be."""
+        return None if self.report_data is None else bytes.fromhex(self.report_data)
+
+    @property
+    def minimum_tcb_instant(self) -> datetime | None:
+        """`minimum_tcb_date` as an instant."""
+        least = self.minimum_tcb_date
+        if least is None or (isinstance(least, datetime) and least.tzinfo is not None):
+            return least
+        return datetime(*least.timetuple()[:6], tzinfo=UTC)
+
+
+def duration(value: Duration, where: str) -> timedelta:
+    """Seconds, or a number with a unit: 90s, 30m, 36h, 7d, 2w."""
+    if isinstance(value, int) and value >= 0:
+        return timedelta(seconds=min(value, 10**9))
+    match = _DURATION.fullmatch(str(value))
+    if match is None:
+        raise ConfigError(
+            "policy-duration",
+            f"{value!r} is not a duration",
+            where=where,
+            mend='write seconds, or a number with s, m, h, d or w: "36h", "7d"',
+        )
+    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+
+
+def padded_report_data(text: str, where: str = "report_data") -> str:
+    """Hex of 64 bytes, from hex of at most 64: attesters pad with zeros."""
+    cleaned = "".join(text.split()).removeprefix("0x")
+    if not cleaned or len(cleaned) > 128 or len(cleaned) % 2:
+        raise ConfigError(
+            "policy-hex", "report data are 1 to 64 bytes of hex (2 to 128 digits)", where=where
+        )
+    return normal_hex(cleaned.ljust(128, "0"), 64, where)
+
+
+def _check(policy: Policy) -> None:
+    revoked = TcbStatus.REVOKED
+    if revoked in policy.accepted_tcb_statuses or revoked in (policy.accepted_qe_statuses or ()):
+        raise ConfigError(
+            "policy-revoked", "Revoked cannot be accepted: Intel does not vouch for it any more"
+        )
+    if not policy.accepted_tcb_statuses:
+        raise ConfigError("policy-no-status", "accepted_tcb_statuses is empty: nothing can pass")
+    collateral = duration(policy.collateral_grace_period, "collateral_grace_period")
+    platform = duration(policy.platform_grace_period, "platform_grace_period")
+    if collateral and platform:
+        raise ConfigError(
+            "policy-two-graces",
+            "collateral_grace_period and platform_grace_period exclude each other",
+            mend="with old collateral, how long a platform is out of date cannot be known",
+        )
+    if policy.maximum_collateral_age is not None:
+        duration(policy.maximum_collateral_age, "maximum_collateral_age")
+    if policy.minimum_tee_tcb_svn is not None:
+        value = normal_hex(policy.minimum_tee_tcb_svn, 16, "minimum_tee_tcb_svn")
+        msgspec.structs.force_setattr(policy, "minimum_tee_tcb_svn", value)
+    if policy.report_data is not None:
+        msgspec.structs.force_setattr(policy, "report_data", padded_report_data(policy.report_data))
+    check_masks(policy, "policy")
+    if policy.identity == ANY_IDENTITY and policy.releases:
+        raise ConfigError(
+            "policy-any-and-releases",
+            'identity = "any" stands beside releases, which it makes meaningless',
+            mend="take one of them away",
+        )
+    names = [release.name for release in policy.releases]
+    if len(set(names)) != len(names):
+        raise ConfigError("policy-release-twice", "two releases have the same name")
+
+
+def _readable(message: str) -> str:
+    """A message of msgspec for a wrong key, in those of the file."""
+    message = message.replace("Object contains unknown field", "unknown key")
+    return message.replace(" - at `$", " at `").replace("`.", "`")

@@ -1,0 +1,1 @@
+"""Floor 9: the command line. One file per command; each builds a value, `output` alone prints it."""

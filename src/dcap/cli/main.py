@@ -1,0 +1,67 @@
+"""`dcap`: the entry point. Commands are imported when they are called, so that each starts fast."""
+
+import importlib
+import sys
+from typing import NoReturn
+
+import click
+
+from dcap.cli import output
+from dcap.errors import DcapError
+
+#: Command -> (module, what it does). The module holds a click command named `command`.
+COMMANDS = {
+    "verify": ("dcap.cli.verify", "Verify evidence against collateral and a policy."),
+    "inspect": ("dcap.cli.inspect", "Show what a quote, certificate, CRL … says; trusts nothing."),
+    "explain": ("dcap.cli.explain", "Explain a code, status or finding, and how to mend it."),
+}
+INTERNAL_ERROR = 70
+
+
+class Commands(click.Group):
+    """The group, its members loaded on first use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """The commands, in the order people meet them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command of that name, its module imported now."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """The list in `--help`, without importing any command."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, what) for name, (_, what) in COMMANDS.items()])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="dcap", prog_name="dcap")
+def cli() -> None:
+    """Remote attestation for Intel SGX and TDX.
+
+    Exit status: 0 accepted; 1 usage or configuration; 2 evidence malformed; 3 cryptographic failure;
+    4 genuine, but TCB or collateral policy says no; 5 genuine, but not the identity wanted (or none
+    was pinned); 6 collateral unavailable; 70 a bug of ours.
+    """
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit with the house's codes."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        sys.exit(cli.main(given, prog_name="dcap", standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(1)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except DcapError as error:
+        output.fail(error, as_json="--json" in given)
+        sys.exit(error.exit_status)
+    except BrokenPipeError:
+        sys.exit(141)

@@ -1,0 +1,74 @@
+"""Where a command's value becomes text. The only module that prints.
+
+stdout = the result; stderr = progress and errors. With `--json` the value is written as one JSON
+object that carries a `schema` number. Colour only on a terminal, and not where `NO_COLOR` is set.
+"""
+
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import click
+import msgspec
+
+from dcap.errors import DcapError
+
+SCHEMA = 1
+#: Words at the start of a line that are coloured on a terminal.
+_COLOURS = {
+    "  ok": "green",
+    "  FAIL": "red",
+    "ACCEPTED": "green",
+    "REJECTED": "red",
+    "warning": "yellow",
+    "fix": "cyan",
+    "error": "red",
+}
+
+
+def emit(value: Mapping[str, Any], lines: Iterable[str], *, as_json: bool) -> None:
+    """Print a command's result: `value` as JSON, or `lines` as text."""
+    if as_json:
+        document = {"schema": SCHEMA, **value}
+        text = msgspec.json.format(msgspec.json.encode(document), indent=2)
+        click.echo(text.decode())
+        return
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    for line in lines:
+        click.echo(_coloured(line) if colour else line)
+
+
+def warn(text: str) -> None:
+    """One line of warning, on stderr."""
+    click.echo(f"warning: {text}", err=True)
+
+
+def fail(error: DcapError, *, as_json: bool = False) -> None:
+    """Print an error: on stderr as sentences; with `--json` also as an object on stdout."""
+    if as_json:
+        document = {
+            "schema": SCHEMA,
+            "error": {
+                "code": error.code,
+                "what": error.what,
+                "where": error.where,
+                "mend": error.mend,
+            },
+        }
+        text = msgspec.json.format(msgspec.json.encode(document), indent=2)
+        click.echo(text.decode())
+    place = f" ({error.where})" if error.where else ""
+    click.echo(f"error: {error.what}{place} [{error.code}]", err=True)
+    if error.mend:
+        click.echo(f"fix: {error.mend}", err=True)
+
+
+def _coloured(line: str) -> str:
+    for word, colour in _COLOURS.items():
+        if line.startswith(word):
+            return click.style(word, fg=colour, bold=True) + line[len(word) :]
+    for word in ("ACCEPTED", "REJECTED"):
+        if word in line:
+            return line.replace(word, click.style(word, fg=_COLOURS[word], bold=True), 1)
+    return line

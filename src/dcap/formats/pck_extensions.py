@@ -1,0 +1,199 @@
+"""The SGX extension of a PCK certificate: which platform it is for, at which TCB.
+
+OID 1.2.840.113741.1.13.1 = SEQUENCE of SEQUENCE{OID, value}. Read in any order, each member at most
+once, unknown members refused: Intel's profile closes the list. Five members under the Processor CA,
+seven under the Platform CA.
+
+Source: Intel PCK certificate and CRL profile, "SGX extensions"; `verification.md` §2.
+"""
+
+from enum import IntEnum
+
+import msgspec
+
+from dcap.errors import FormatError
+from dcap.formats import der
+from dcap.formats.certificate import SGX_EXTENSION
+
+COMPONENTS = 16
+
+
+class SgxType(IntEnum):
+    """The kind of platform."""
+
+    STANDARD = 0
+    SCALABLE = 1
+    SCALABLE_WITH_INTEGRITY = 2
+
+
+class PckExtensions(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What Intel certified of the platform.
+
+    `components` are the 16 TCB component SVNs, one byte each, in order. `platform_instance_id` and
+    the three flags are `None` where absent (Processor CA). PPID and CPUSVN identify the machine:
+    they are shown only on request.
+    """
+
+    ppid: bytes
+    components: bytes
+    pce_svn: int
+    cpu_svn: bytes
+    pce_id: bytes
+    fmspc: bytes
+    sgx_type: int
+    platform_instance_id: bytes | None = None
+    dynamic_platform: bool | None = None
+    cached_keys: bool | None = None
+    smt_enabled: bool | None = None
+
+    @classmethod
+    def parse(cls, data: bytes) -> "PckExtensions":
+        """Read the extension's value. Raises `FormatError` (`pck-extensions`, or `der`)."""
+        return _parse(data)
+
+    def to_der(self) -> bytes:
+        """The extension's value in Intel's member order."""
+        members = [
+            _member(_PPID, _octet_string(self.ppid)),
+            _member(_TCB, der.element(der.SEQUENCE, self._tcb())),
+            _member(_PCE_ID, _octet_string(self.pce_id)),
+            _member(_FMSPC, _octet_string(self.fmspc)),
+            _member(_TYPE, der.integer(self.sgx_type, der.ENUMERATED)),
+        ]
+        if self.platform_instance_id is not None:
+            members.append(_member(_INSTANCE_ID, _octet_string(self.platform_instance_id)))
+        flags = (self.dynamic_platform, self.cached_keys, self.smt_enabled)
+        if any(flag is not None for flag in flags):
+            members.append(
+                _member(
+                    _CONFIGURATION,
+                    der.element(
+                        der.SEQUENCE,
+                        b"".join(
+                            _member(_CONFIGURATION + bytes((i,)), b"\x01\x01" + _FLAG[flag])
+                            for i, flag in enumerate(flags, 1)
+                            if flag is not None
+                        ),
+                    ),
+                )
+            )
+        return der.element(der.SEQUENCE, b"".join(members))
+
+    def _tcb(self) -> bytes:
+        svns = [*self.components, self.pce_svn]
+        parts = [_member(_TCB + bytes((i,)), der.integer(svn)) for i, svn in enumerate(svns, 1)]
+        return b"".join([*parts, _member(_TCB + b"\x12", _octet_string(self.cpu_svn))])
+
+
+_PPID, _TCB, _PCE_ID, _FMSPC, _TYPE, _INSTANCE_ID, _CONFIGURATION = (
+    SGX_EXTENSION + bytes((i,)) for i in range(1, 8)
+)
+_FLAG = {False: b"\x00", True: b"\xff", None: b""}
+_OCTETS = {
+    _PPID: ("ppid", 16),
+    _PCE_ID: ("pce_id", 2),
+    _FMSPC: ("fmspc", 6),
+    _INSTANCE_ID: ("platform_instance_id", 16),
+}
+_FLAGS = {1: "dynamic_platform", 2: "cached_keys", 3: "smt_enabled"}
+_TCB_SIZE = len(_TCB) + 1
+_PCE_SVN_MEMBER = 17
+_CPU_SVN_MEMBER = 18
+
+
+def _parse(data: bytes) -> PckExtensions:
+    fields: dict[str, object] = {}
+    at, end = der.whole(data, der.SEQUENCE)
+    while at < end:
+        inner, at = der.span(data, at, end, der.SEQUENCE)
+        start, inner = der.span(data, inner, at, der.OBJECT_IDENTIFIER)
+        oid = data[start:inner]
+        if oid in _OCTETS:
+            name, size = _OCTETS[oid]
+            start, stop = der.span(data, inner, at, der.OCTET_STRING)
+            value: object = data[start:stop]
+            if stop - start != size:
+                raise _wrong(f"{name} has {stop - start} bytes, not {size}")
+        elif oid == _TCB:
+            start, stop = der.span(data, inner, at, der.SEQUENCE)
+            _parse_tcb(data, start, stop, fields)
+            name, value = "tcb", True
+        elif oid == _TYPE:
+            start, stop = der.span(data, inner, at, der.ENUMERATED)
+            name, value = "sgx_type", der.unsigned(data, start, stop)
+            if value not in _SGX_TYPES:
+                raise _wrong(f"SGX type {value} is not known")
+        elif oid == _CONFIGURATION:
+            start, stop = der.span(data, inner, at, der.SEQUENCE)
+            _parse_flags(data, start, stop, fields)
+            name, value = "configuration", True
+        else:
+            raise _wrong("a member has an unknown object identifier")
+        der.closed(stop, at, "SGX extension's member")
+        if name in fields:
+            raise _wrong(f"{name} occurs twice")
+        fields[name] = value
+    fields.pop("tcb", None)
+    fields.pop("configuration", None)
+    try:
+        return PckExtensions(**fields)  # type: ignore[arg-type]
+    except TypeError:
+        missing = [n for n in PckExtensions.__struct_fields__[:7] if n not in fields]
+        raise _wrong(f"{', '.join(missing)} missing") from None
+
+
+_SGX_TYPES = frozenset(int(kind) for kind in SgxType)
+
+
+def _parse_tcb(data: bytes, at: int, end: int, fields: dict[str, object]) -> None:
+    """TCB = 16 component SVNs, PCESVN, CPUSVN, each {OID .2.n, value}."""
+    svns: dict[int, int] = {}
+    while at < end:
+        # SEQUENCE { OID (11 bytes of content), value }: every member is shorter than 128 bytes.
+        inner, at = der.span(data, at, end, der.SEQUENCE)
+        start, inner = der.span(data, inner, at, der.OBJECT_IDENTIFIER)
+        number = data[inner - 1]
+        if inner - start != _TCB_SIZE or not data.startswith(_TCB, start) or number in svns:
+            raise _wrong("the TCB has an unknown or repeated member")
+        if number == _CPU_SVN_MEMBER:
+            start, stop = der.span(data, inner, at, der.OCTET_STRING)
+            if stop - start != COMPONENTS:
+                raise _wrong("CPUSVN does not have 16 bytes")
+            fields["cpu_svn"] = data[start:stop]
+            svns[number] = 0
+        else:
+            start, stop = der.span(data, inner, at, der.INTEGER)
+            svns[number] = der.unsigned(data, start, stop)
+        der.closed(stop, at, "TCB member")
+    try:
+        fields["components"] = bytes([svns[i] for i in range(1, COMPONENTS + 1)])
+        fields["pce_svn"] = svns[_PCE_SVN_MEMBER]
+    except (KeyError, ValueError):
+        raise _wrong("the TCB does not have 16 component SVNs of one byte and a PCESVN") from None
+    if len(svns) != _CPU_SVN_MEMBER or svns[_PCE_SVN_MEMBER] > 0xFFFF:
+        raise _wrong("the TCB has too many members or a PCESVN over 16 bits")
+
+
+def _parse_flags(data: bytes, at: int, end: int, fields: dict[str, object]) -> None:
+    while at < end:
+        inner, at = der.span(data, at, end, der.SEQUENCE)
+        start, inner = der.span(data, inner, at, der.OBJECT_IDENTIFIER)
+        oid = data[start:inner]
+        name = _FLAGS.get(oid[-1]) if oid[:-1] == _CONFIGURATION else None
+        if name is None or name in fields:
+            raise _wrong("the configuration has an unknown or repeated member")
+        start, stop = der.span(data, inner, at, der.BOOLEAN)
+        fields[name] = der.boolean(data, start, stop)
+        der.closed(stop, at, "configuration member")
+
+
+def _member(oid: bytes, value: bytes) -> bytes:
+    return der.element(der.SEQUENCE, der.element(der.OBJECT_IDENTIFIER, oid) + value)
+
+
+def _octet_string(value: bytes) -> bytes:
+    return der.element(der.OCTET_STRING, value)
+
+
+def _wrong(what: str) -> FormatError:
+    return FormatError("pck-extensions", f"SGX extension: {what}", where="PCK certificate")

@@ -1,0 +1,268 @@
+"""Quotes of versions 3, 4 and 5, read from and written to their exact bytes.
+
+A quote is header + body + signature data. `signed_bytes` is the slice that the attestation key
+signed, kept as it stood and never rebuilt. Every length closes exactly; bytes after the quote are
+refused here (zero padding is a container's business: `containers`).
+
+Source: Intel SGX ECDSA QuoteLibReference appendix A; TDX DCAP Quoting Library API appendix A.3;
+sgx_quote_3.h, _4.h, _5.h. Not here: whether any of it is true (`verification`).
+"""
+
+import msgspec
+
+from dcap.errors import FormatError
+from dcap.formats import sgx_report, td_report
+from dcap.formats.certification import CertificationData, CertificationType
+from dcap.formats.cursor import Cursor
+from dcap.formats.layout import U16, U32, Layout, Octets2, Octets16, Octets20
+from dcap.formats.sgx_report import SgxReport
+from dcap.formats.td_report import TdReport10, TdReport15, TdReport15Ex
+
+#: No genuine quote comes near it: a PCK chain is 3.6 KB, the largest body 885 bytes.
+MAX_SIZE = 64 * 1024
+
+TEE_SGX = 0x00000000
+TEE_TDX = 0x00000081
+ECDSA_P256 = 2
+INTEL_QE_VENDOR_ID = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
+
+Body = SgxReport | TdReport10 | TdReport15 | TdReport15Ex
+
+#: Quote v5: body type -> (layout of the body, the TEE it belongs to).
+BODY_TYPES: dict[int, tuple[Layout[Body], int]] = {
+    1: (sgx_report.LAYOUT, TEE_SGX),  # type: ignore[dict-item]
+    2: (td_report.TDX_1_0, TEE_TDX),  # type: ignore[dict-item]
+    3: (td_report.TDX_1_5, TEE_TDX),  # type: ignore[dict-item]
+    4: (td_report.TDX_1_5_EX, TEE_TDX),  # type: ignore[dict-item]
+}
+#: Quotes v3 and v4 have no body descriptor: the TEE names the body.
+_IMPLIED_BODY_TYPE = {TEE_SGX: 1, TEE_TDX: 2}
+_TRUNCATED = "quote-truncated"
+
+
+class QuoteHeader(msgspec.Struct, frozen=True, gc=False):
+    """The first 48 bytes. `qe_svn` and `pce_svn` are informational in v3, reserved in v4 and v5."""
+
+    version: U16
+    attestation_key_type: U16
+    tee_type: U32
+    qe_svn: Octets2
+    pce_svn: Octets2
+    qe_vendor_id: Octets16
+    user_data: Octets20
+
+
+_HEADER = Layout(QuoteHeader, "quote header")
+HEADER_SIZE = _HEADER.size
+
+
+class Quote(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A parsed quote: a claim, with the exact bytes that were signed.
+
+    Shapes: `signature`, `attestation_key` and `qe_report_signature` are 64 raw bytes (r‖s or X‖Y,
+    big-endian); `qe_report_bytes` is the 384 signed bytes of the QE's report.
+    """
+
+    header: QuoteHeader
+    body: Body
+    body_type: int
+    signed_bytes: bytes
+    signature: bytes
+    attestation_key: bytes
+    qe_report: SgxReport
+    qe_report_bytes: bytes
+    qe_report_signature: bytes
+    qe_authentication_data: bytes
+    certification: CertificationData
+
+    @classmethod
+    def parse(cls, data: bytes) -> "Quote":
+        """Read one quote that fills `data` exactly. Raises `FormatError` with a `quote-…` code."""
+        header, body_type, body_at = _read_start(data)
+        layout = BODY_TYPES[body_type][0]
+        body = layout.read(data, body_at)
+        signed = body_at + layout.size
+        cursor = Cursor(data, "quote", code=_TRUNCATED, position=signed)
+        size = cursor.integer(4, "signature data length")
+        trailing = cursor.end - cursor.position - size
+        if trailing < 0:
+            raise cursor.missing(size, "signature data")
+        cursor.end -= trailing
+        cursor.code = "quote-length"
+        signature = cursor.take(64, "quote signature")
+        attestation_key = cursor.take(64, "attestation public key")
+        if header.version >= 4:  # noqa: SIM102 - two facts, two lines
+            if (outer := _certification_head(cursor)) != CertificationType.QE_REPORT:
+                raise FormatError(
+                    "quote-certification-data",
+                    f"the outer certification data are of type {outer}; a v{header.version} quote "
+                    "has type 6 (QE report certification data)",
+                    where=f"quote, byte {cursor.position - 6}",
+                )
+        qe_report_bytes = cursor.take(sgx_report.SIZE, "QE report")
+        qe_report_signature = cursor.take(64, "QE report signature")
+        auth_size = cursor.integer(2, "QE authentication data length")
+        authentication = cursor.take(auth_size, "QE authentication data")
+        kind = _certification_head(cursor)
+        if not CertificationType.PPID_CLEARTEXT <= kind <= CertificationType.PCK_CERTIFICATE_CHAIN:
+            raise FormatError(
+                "quote-certification-data",
+                f"certification data of type {kind} cannot certify a QE; types 1 to 5 can",
+                where=f"quote, byte {cursor.position - 6}",
+            )
+        certification = CertificationData(kind, data[cursor.position : cursor.end])
+        if trailing:
+            raise _trailing(trailing, cursor.end)
+        return cls(
+            header=header,
+            body=body,
+            body_type=body_type,
+            signed_bytes=data[:signed],
+            signature=signature,
+            attestation_key=attestation_key,
+            qe_report=sgx_report.LAYOUT.read(qe_report_bytes),
+            qe_report_bytes=qe_report_bytes,
+            qe_report_signature=qe_report_signature,
+            qe_authentication_data=authentication,
+            certification=certification,
+        )
+
+    def to_bytes(self) -> bytes:
+        """The quote's bytes: `Quote.parse(b).to_bytes() == b`."""
+        chain = self.certification.data
+        inner = (
+            self.qe_report_bytes
+            + self.qe_report_signature
+            + _length(self.qe_authentication_data, 2)
+            + self.qe_authentication_data
+            + self.certification.type.to_bytes(2, "little")
+            + _length(chain, 4)
+            + chain
+        )
+        if self.header.version >= 4:
+            inner = CertificationType.QE_REPORT.to_bytes(2, "little") + _length(inner, 4) + inner
+        section = self.signature + self.attestation_key + inner
+        return self.signed_bytes + _length(section, 4) + section
+
+    @property
+    def tee(self) -> str:
+        """`"SGX"` or `"TDX"`."""
+        return "SGX" if self.header.tee_type == TEE_SGX else "TDX"
+
+    @property
+    def td(self) -> TdReport10 | None:
+        """The TD report, where this is a TDX quote."""
+        return None if isinstance(self.body, SgxReport) else self.body
+
+    @property
+    def enclave(self) -> SgxReport | None:
+        """The enclave report, where this is an SGX quote."""
+        return self.body if isinstance(self.body, SgxReport) else None
+
+
+def signed_part(header: QuoteHeader, body: Body, body_type: int | None = None) -> bytes:
+    """What an attestation key signs: header, v5's body descriptor, body. The writer of quotes."""
+    content = body.to_bytes()
+    if header.version < 5:
+        return _HEADER.write(header) + content
+    kind = body_type or next(k for k, (lay, _) in BODY_TYPES.items() if lay.record is type(body))
+    return _HEADER.write(header) + kind.to_bytes(2, "little") + _length(content, 4) + content
+
+
+def quote_size(data: bytes, offset: int = 0) -> int:
+    """How many bytes the quote at `offset` occupies by its own lengths; the buffer may hold more.
+
+    For containers that put a quote before other data. Raises `FormatError`.
+    """
+    window = data[offset : offset + HEADER_SIZE + 6 + td_report.TDX_1_5_EX.size + 4]
+    _, body_type, body_at = _read_start(window)
+    end = body_at + BODY_TYPES[body_type][0].size
+    size = Cursor(window, "quote", code=_TRUNCATED, position=end).integer(
+        4, "signature data length"
+    )
+    if end + 4 + size > len(data) - offset:
+        raise Cursor(data, "quote", code=_TRUNCATED, position=offset + end + 4).missing(
+            size, "signature data"
+        )
+    return end + 4 + size
+
+
+def _read_start(data: bytes) -> tuple[QuoteHeader, int, int]:
+    """Header, body type and the body's offset, their agreement checked."""
+    if len(data) > MAX_SIZE:
+        raise FormatError(
+            "quote-too-large",
+            f"{len(data)} bytes; a quote has at most {MAX_SIZE}",
+            where="quote",
+            mend="give the quote alone",
+        )
+    header = _HEADER.read(data)
+    version = header.version
+    if version not in (3, 4, 5):
+        raise FormatError(
+            "quote-version",
+            f"version {version} is not supported; 3, 4 and 5 are",
+            where="quote, byte 0",
+            mend="check that this is a DCAP quote (an EPID quote, version 1 or 2, is not)",
+        )
+    if header.attestation_key_type != ECDSA_P256:
+        raise FormatError(
+            "quote-attestation-key-type",
+            f"attestation key type {header.attestation_key_type} is not supported; "
+            "2 (ECDSA P-256) is",
+            where="quote, byte 2",
+        )
+    tee = header.tee_type
+    if tee not in _IMPLIED_BODY_TYPE or (version == 3 and tee != TEE_SGX):
+        raise FormatError(
+            "quote-tee-type",
+            f"TEE type 0x{tee:08x} is not possible in a version {version} quote",
+            where="quote, byte 4",
+            mend="SGX is 0x00000000; TDX is 0x00000081, from version 4 on",
+        )
+    if version < 5:
+        return header, _IMPLIED_BODY_TYPE[tee], HEADER_SIZE
+    cursor = Cursor(data, "quote", code=_TRUNCATED, position=HEADER_SIZE)
+    body_type = cursor.integer(2, "body type")
+    size = cursor.integer(4, "body size")
+    known = BODY_TYPES.get(body_type)
+    if known is None or known[1] != tee or known[0].size != size:
+        raise FormatError(
+            "quote-body-type",
+            f"body type {body_type} of {size} bytes does not belong to TEE type 0x{tee:08x}",
+            where="quote, byte 48",
+        )
+    return header, body_type, cursor.position
+
+
+def _certification_head(cursor: Cursor) -> int:
+    """A certification data type whose length closes the quote exactly."""
+    kind = cursor.integer(2, "certification data type")
+    size = cursor.integer(4, "certification data length")
+    left = cursor.end - cursor.position
+    if size != left:
+        raise FormatError(
+            "quote-length",
+            f"the certification data claim {size} bytes, {left} are left",
+            where=f"quote, byte {cursor.position}",
+            mend="the bytes were cut off or a length altered; get the original quote",
+        )
+    return kind
+
+
+def _trailing(count: int, end: int) -> FormatError:
+    return FormatError(
+        "quote-trailing-bytes",
+        f"{count} bytes stand after the quote; nothing signs them",
+        where=f"quote, byte {end}",
+        mend="cut the file after the quote, if you know why they are there",
+    )
+
+
+def _length(data: bytes, size: int) -> bytes:
+    try:
+        return len(data).to_bytes(size, "little")
+    except OverflowError:
+        raise FormatError(
+            "field-does-not-fit", f"{len(data)} bytes are too many for their length field"
+        ) from None

@@ -1,0 +1,62 @@
+"""Findings: what each check of a procedure found, good or bad, in the order of the procedure.
+
+A `Ledger` is filled from top to bottom; a failed check never hides a later one that can still run.
+What each code means stands in `checks`. Not here: what a finding does to the verdict (`appraisal`).
+"""
+
+import msgspec
+
+from dcap.verification.checks import CHECKS, Check
+
+
+class Finding(msgspec.Struct, frozen=True, gc=False):
+    """One check's outcome. `code` and `step` are stable; `message` and `mend` are for people."""
+
+    code: str
+    step: str
+    ok: bool
+    message: str
+    mend: str = ""
+
+    @property
+    def check(self) -> Check | None:
+        """The check's row in the table; `None` for codes of `FormatError`."""
+        return CHECKS.get(self.code)
+
+
+_PASSED = {
+    code: Finding(code, check.step, ok=True, message=check.passed) for code, check in CHECKS.items()
+}
+
+
+class Ledger:
+    """Findings in the making."""
+
+    __slots__ = ("failures", "findings")
+
+    def __init__(self) -> None:
+        self.findings: list[Finding] = []
+        self.failures = 0
+
+    def passed(self, code: str, message: str = "") -> None:
+        """The check `code` found nothing wrong."""
+        finding = _PASSED[code]
+        if message:
+            finding = Finding(code, finding.step, ok=True, message=message)
+        self.findings.append(finding)
+
+    def failed(self, code: str, message: str, mend: str = "") -> None:
+        """The check `code` failed; `message` says with which values."""
+        check = CHECKS[code]
+        self.findings.append(
+            Finding(code, check.step, ok=False, message=message, mend=mend or check.mend)
+        )
+        self.failures += 1
+
+    def check(self, code: str, holds: bool, message: str) -> bool:  # noqa: FBT001 - the outcome
+        """Note the outcome of a check, and hand it back."""
+        if holds:
+            self.findings.append(_PASSED[code])
+        else:
+            self.failed(code, message)
+        return holds

@@ -1,0 +1,32 @@
+"""A bounded table of things already proven, looked up by the exact bytes they were proven of.
+
+Only proofs enter. When the table is full its oldest entry leaves. Safe for threads in the sense that
+matters: a lost race costs a second proof, never a wrong answer.
+"""
+
+from contextlib import suppress
+from typing import Generic, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Memory(Generic[K, V]):
+    """At most `size` entries."""
+
+    __slots__ = ("_entries", "_size", "recall")
+
+    def __init__(self, size: int) -> None:
+        self._entries: dict[K, V] = {}
+        self._size = size
+        #: The proof of `key`, or `None`.
+        self.recall = self._entries.get
+
+    def keep(self, key: K, value: V) -> V:
+        """Remember a proof, and hand it back."""
+        entries = self._entries
+        if len(entries) >= self._size:
+            with suppress(KeyError, RuntimeError, StopIteration):  # another thread was faster
+                del entries[next(iter(entries))]
+        entries[key] = value
+        return value
