@@ -66,6 +66,8 @@ SIGSTRUCT = (
 )  # fmt: skip
 
 VECTORS = Path(os.environ.get("DCAP_VECTORS") or Path(__file__).parents[3] / "shared" / "vectors")
+#: Child processes import what this process imports.
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 with_vectors = pytest.mark.skipif(not VECTORS.is_dir(), reason=f"no vectors in {VECTORS}")
 
 
@@ -413,6 +415,7 @@ def test_the_command_line_has_the_house_s_exit_codes(tmp_path: Path) -> None:
             [sys.executable, "-c", "from dcap.cli.main import main; main()", "inspect", *arguments],
             capture_output=True,
             check=False,
+            env=ENVIRONMENT,
         )
         assert done.returncode == status, (arguments, done.stderr)
         assert bool(done.stderr) == (status != 0)
@@ -426,7 +429,9 @@ def test_reading_a_quote_needs_no_heavy_imports() -> None:
         "inspect_bytes(sys.stdin.buffer.read());"
         "print([m for m in sys.modules if m.startswith(('cryptography.x509', 'socket', 'ssl'))])"
     )
-    done = subprocess.run([sys.executable, "-c", code], input=SGX, capture_output=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=SGX, capture_output=True, check=True, env=ENVIRONMENT
+    )
     assert done.stdout.strip() == b"[]"
 
 

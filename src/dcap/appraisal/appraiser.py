@@ -11,10 +11,12 @@ not reached is listed. `appraise` is the only maker of `AttestationResult`.
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from dcap.appraisal.claims import claims_of
 from dcap.appraisal.policy import ANY_IDENTITY, Policy, duration
+from dcap.appraisal.reference_values import masked_mismatches
 from dcap.appraisal.result import ACCEPTED, REJECTED, AttestationResult
 from dcap.errors import ConfigError, FormatError, NotFound
 from dcap.formats.collateral import Collateral
@@ -36,6 +38,7 @@ from dcap.verification.verifier import QuoteCheck, VerifiedQuote, claims, verify
 _RENEWED = ("tcb-info", "qe-identity", "pck-crl")
 _GRACEFUL = {TcbStatus.OUT_OF_DATE}
 _TUD_MASK = 0xFF
+_MASKED_OF_TEE = {"SGX": ("attributes", "misc_select"), "TDX": ("td_attributes", "xfam")}
 
 
 def appraise(
@@ -84,7 +87,7 @@ def appraise(
             anchor=anchor,
             signatures=signatures,
             run=run,
-            also=claims(evidence) if run else (),
+            also=partial(claims, evidence),
         )
     check = verify(evidence, collateral, signatures=signatures)
     return _judge(evidence, collateral, check, policy)
@@ -121,7 +124,6 @@ def _judge(
         verdict=ACCEPTED if accepted else REJECTED,
         exit_status=0 if accepted else _exit_status(failed),
         findings=findings,
-        not_checked=_not_checked(evidence.quote, policy, findings, release),
         at=authentic.at,
         trust_root=authentic.anchor.name,
         policy=policy,
@@ -144,7 +146,6 @@ def _unreadable(
         verdict=REJECTED,
         exit_status=EXIT_STATUS[FORMAT],
         findings=(finding,),
-        not_checked=("everything after reading the evidence: it could not be read",),
         at=at,
         trust_root=anchor.name,
         policy=policy,
@@ -182,8 +183,10 @@ def _check_expiry(
     ledger.check(
         "collateral-age",
         not old,
-        f"older than {policy.maximum_collateral_age}: "
-        + ", ".join(f"{w.name} of {w.issued:%Y-%m-%dT%H:%M:%SZ}" for w in old),
+        lambda: (
+            f"older than {policy.maximum_collateral_age}: "
+            + ", ".join(f"{w.name} of {w.issued:%Y-%m-%dT%H:%M:%SZ}" for w in old)
+        ),
     )
 
 
@@ -195,15 +198,17 @@ def _check_tcb(verified: VerifiedQuote, policy: Policy, ledger: Ledger) -> None:
     ledger.check(
         "qe-status",
         tcb.qe in policy.qe_statuses or (tcb.qe in _GRACEFUL and _within_grace(tcb, policy, at)),
-        f"{tcb.qe}; the policy accepts {', '.join(policy.qe_statuses)}",
+        lambda: f"{tcb.qe}; the policy accepts {', '.join(policy.qe_statuses)}",
     )
     refused = [a for a in tcb.advisory_ids if a in policy.rejected_advisories]
     if policy.accepted_advisories is not None:
         refused += [a for a in tcb.advisory_ids if a not in policy.accepted_advisories]
-    ledger.check("advisories", not refused, f"{', '.join(dict.fromkeys(refused))} apply")
+    ledger.check("advisories", not refused, lambda: f"{', '.join(dict.fromkeys(refused))} apply")
     least = policy.minimum_tcb_instant
     if least is not None:
-        ledger.check("tcb-date", tcb.date >= least, f"{tcb.date:%Y-%m-%d}, before {least:%Y-%m-%d}")
+        ledger.check(
+            "tcb-date", tcb.date >= least, lambda: f"{tcb.date:%Y-%m-%d}, before {least:%Y-%m-%d}"
+        )
     number = policy.minimum_evaluation_number
     if number is not None:
         have = min(
@@ -213,7 +218,7 @@ def _check_tcb(verified: VerifiedQuote, policy: Policy, ledger: Ledger) -> None:
         ledger.check(
             "evaluation-number",
             have >= number,
-            f"the collateral's lowest is {have}, the policy's minimum {number}",
+            lambda: f"the collateral's lowest is {have}, the policy's minimum {number}",
         )
     svn = policy.minimum_tee_tcb_svn
     td = verified.quote.td
@@ -222,7 +227,7 @@ def _check_tcb(verified: VerifiedQuote, policy: Policy, ledger: Ledger) -> None:
         ledger.check(
             "tee-tcb-svn",
             all(h >= n for h, n in zip(td.tee_tcb_svn, need, strict=True)),
-            f"{td.tee_tcb_svn.hex()} does not reach {svn}",
+            lambda: f"{td.tee_tcb_svn.hex()} does not reach {svn}",
         )
 
 
@@ -251,11 +256,11 @@ def _check_platform(verified: VerifiedQuote, policy: Policy, ledger: Ledger) -> 
     """5.9 the platform's configuration; a certificate that does not say is of one package."""
     pck = verified.pck.extensions
     for code, fact, allowed, what in (
-        ("platform-dynamic", pck.dynamic_platform, policy.allow_dynamic_platform, "dynamic"),
-        ("platform-cached-keys", pck.cached_keys, policy.allow_cached_keys, "of cached keys"),
-        ("platform-smt", pck.smt_enabled, policy.allow_smt, "with SMT enabled"),
+        ("platform-dynamic", pck.dynamic_platform, policy.allow_dynamic_platform, "it is dynamic"),
+        ("platform-cached-keys", pck.cached_keys, policy.allow_cached_keys, "its keys are cached"),
+        ("platform-smt", pck.smt_enabled, policy.allow_smt, "SMT is enabled"),
     ):
-        ledger.check(code, allowed or not fact, f"the platform is {what}")
+        ledger.check(code, allowed or not fact, what)
 
 
 def _check_identity(quote: Quote, policy: Policy, ledger: Ledger) -> str | None:
@@ -264,22 +269,21 @@ def _check_identity(quote: Quote, policy: Policy, ledger: Ledger) -> str | None:
     ledger.check("debug", policy.allow_debug or not body.debug, "it runs in debug mode")
     if isinstance(body, TdReport10):
         _check_td(body, policy, ledger)
-    facts = claims_of(quote)
-    wrong = _policy_attributes(policy, facts, tee=quote.tee)
-    if wrong is not None:
+    if any(getattr(policy, claim) is not None for claim in _MASKED_OF_TEE[quote.tee]):
+        wrong = masked_mismatches(policy, claims_of(quote), _MASKED_OF_TEE[quote.tee])
         ledger.check("attributes", not wrong, "; ".join(wrong))
     expected = policy.expected_report_data
     if expected is not None:
         ledger.check(
             "report-data",
             body.report_data == expected,
-            f"they are {body.report_data.hex()}, not {expected.hex()}",
+            lambda: f"they are {body.report_data.hex()}, not {expected.hex()}",
         )
     if policy.identity == ANY_IDENTITY:
         return None
     if not ledger.check("identity-pinned", bool(policy.releases), "the policy names no release"):
         return None
-    return _match_release(facts, policy, ledger)
+    return _match_release(claims_of(quote), policy, ledger)
 
 
 def _match_release(facts: Mapping[str, Any], policy: Policy, ledger: Ledger) -> str | None:
@@ -312,62 +316,5 @@ def _check_td(body: TdReport10, policy: Policy, ledger: Ledger) -> None:
         ledger.check(
             "service-td",
             policy.allow_service_td or not any(body.mr_service_td),
-            f"MRSERVICETD is {body.mr_service_td.hex()}",
+            lambda: f"MRSERVICETD is {body.mr_service_td.hex()}",
         )
-
-
-def _policy_attributes(
-    policy: Policy, facts: Mapping[str, Any], *, tee: str
-) -> tuple[str, ...] | None:
-    """What departs from the policy's own masked values; `None` where it gives none for this TEE."""
-    from dcap.appraisal.reference_values import masked_mismatches  # noqa: PLC0415
-
-    mine = ("attributes", "misc_select") if tee == "SGX" else ("td_attributes", "xfam")
-    if all(getattr(policy, claim) is None for claim in mine):
-        return None
-    return tuple(
-        m for m in masked_mismatches(policy, facts) if not m.startswith("the quote has no")
-    )
-
-
-_TDX_ONLY = {"tdx-module", "tdx-module-level", "td-attributes", "seam", "service-td", "tee-tcb-svn"}
-#: Checks that run only where a policy asks, with what their absence leaves open.
-_ON_REQUEST = {
-    "report-data": "report-data: the freshness of the quote (no report data were expected)",
-    "identity": 'identity: any enclave or TD will do (identity = "any")',
-    "collateral-age": "",
-    "tcb-date": "",
-    "evaluation-number": "",
-    "tee-tcb-svn": "",
-    "attributes": "",
-    "evidence-binding": "",
-}
-
-
-def _not_checked(
-    quote: Quote, policy: Policy, findings: tuple[Finding, ...], release: str | None
-) -> tuple[str, ...]:
-    """Every check of the table that did not run, in its order, and what the release leaves open."""
-    ran = {finding.code for finding in findings}
-    proven = "debug" in ran
-    found = []
-    for code, check in CHECKS.items():
-        if code in ran or code == "evidence-format":
-            continue
-        if code in _TDX_ONLY and (quote.tee == "SGX" or (code == "service-td" and proven)):
-            continue
-        if code == "tdx-module-level" and proven:
-            continue
-        if code == "identity-pinned" and policy.identity == ANY_IDENTITY:
-            continue
-        if code == "identity" and policy.identity != ANY_IDENTITY and proven:
-            continue
-        if code in _ON_REQUEST:
-            if _ON_REQUEST[code] and proven:
-                found.append(_ON_REQUEST[code])
-            continue
-        found.append(f"{code}: not reached ({check.passed})")
-    matched = next((r for r in policy.releases if r.name == release), None)
-    if matched is not None:
-        found += [f'{claim}: release "{matched.name}" leaves it open' for claim in matched.unpinned]
-    return tuple(found)

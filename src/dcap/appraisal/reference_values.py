@@ -7,7 +7,7 @@ it matches in full.
 Source: RFC 9334 (Reference Values); claim names as in `claims`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -143,10 +143,12 @@ def check_masks(holder: msgspec.Struct, where: str) -> None:
         msgspec.structs.force_setattr(holder, f"{claim}_mask", mask)
 
 
-def masked_mismatches(holder: msgspec.Struct, claims: Claims) -> tuple[str, ...]:
-    """Every masked value that does not match, in words."""
+def masked_mismatches(
+    holder: msgspec.Struct, claims: Claims, among: Iterable[str] = tuple(MASKED)
+) -> tuple[str, ...]:
+    """Every masked value (of `among`) that does not match, in words."""
     found = []
-    for claim in MASKED:
+    for claim in among:
         value = getattr(holder, claim)
         if value is None:
             continue

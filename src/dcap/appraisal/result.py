@@ -11,6 +11,7 @@ import msgspec
 
 from dcap.appraisal import narrative
 from dcap.appraisal.claims import claims_of
+from dcap.appraisal.open_questions import UNREADABLE, open_questions
 from dcap.appraisal.policy import Policy
 from dcap.errors import Rejected
 from dcap.verification.checks import EXIT_STATUS
@@ -31,15 +32,13 @@ _LEVEL_CHECKS = {"tcb-level", "tdx-module-level", "qe-level"}
 class AttestationResult(msgspec.Struct, frozen=True, kw_only=True):
     """The verdict on one piece of evidence, under one policy, one set of collateral, at one instant.
 
-    `findings` are all checks that ran, in the order of the procedure; `not_checked` is what no check
-    looked at. `evidence` is `None` where nothing could be read. `release` is the name of the policy's
-    release that the quote matched.
+    `findings` are all checks that ran, in the order of the procedure. `evidence` is `None` where
+    nothing could be read. `release` is the name of the policy's release that the quote matched.
     """
 
     verdict: str
     exit_status: int
     findings: tuple[Finding, ...]
-    not_checked: tuple[str, ...]
     at: datetime
     trust_root: str
     policy: Policy
@@ -58,6 +57,13 @@ class AttestationResult(msgspec.Struct, frozen=True, kw_only=True):
     def accepted(self) -> bool:
         """Whether the evidence is genuine and acceptable."""
         return self.verdict == ACCEPTED
+
+    @property
+    def not_checked(self) -> tuple[str, ...]:
+        """What no check looked at, in the order of the procedure."""
+        if self.evidence is None:
+            return UNREADABLE
+        return open_questions(self.evidence.quote, self.policy, self.findings, self.release)
 
     @property
     def failures(self) -> tuple[Finding, ...]:

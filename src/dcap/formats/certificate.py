@@ -9,12 +9,14 @@ Source: Intel "PCK Certificate and Certificate Revocation List Profile Specifica
 """
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from dcap.errors import FormatError
 from dcap.formats import der, pem
+from dcap.formats.remembered import remembered
 
 #: No certificate of the profile comes near it.
 MAX_SIZE = 16 * 1024
@@ -76,7 +78,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @classmethod
     def parse_chain(cls, text: bytes) -> tuple["Certificate", ...]:
         """Every certificate of a PEM text, in order."""
-        return tuple(cls.parse(block) for block in pem.blocks(text, "CERTIFICATE"))
+        return _parse_chain(text)
 
     @property
     def common_name(self) -> str:
@@ -98,6 +100,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return pem.encode(self.der, "CERTIFICATE")
 
 
+@lru_cache(maxsize=256)
 def common_name(name: bytes) -> str:
     """The common name inside a DER Name; empty where there is none or it is not text."""
     at = name.find(_COMMON_NAME)
@@ -111,6 +114,7 @@ def common_name(name: bytes) -> str:
     return name[start:stop].decode("utf-8", "replace")
 
 
+@remembered(512)
 def _parse(data: bytes) -> Certificate:
     start, end = der.whole(data, der.SEQUENCE)
     at, tbs_end = der.span(data, start, end, der.SEQUENCE)
@@ -156,6 +160,11 @@ def _parse(data: bytes) -> Certificate:
         public_key=public_key,
         **meaning,
     )
+
+
+@remembered(512)
+def _parse_chain(text: bytes) -> tuple[Certificate, ...]:
+    return tuple([Certificate.parse(block) for block in pem.blocks(text, "CERTIFICATE")])
 
 
 def algorithm(data: bytes, at: int) -> int:
@@ -235,6 +244,7 @@ def _basic_constraints(value: bytes) -> tuple[bool, int | None]:
     return is_ca, der.unsigned(value, start, at)
 
 
+@lru_cache(maxsize=64)
 def _key_usage(value: bytes) -> frozenset[int]:
     start, end = der.whole(value, der.BIT_STRING)
     bits = value[start + 1 : end]

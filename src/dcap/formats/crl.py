@@ -15,6 +15,7 @@ import msgspec
 from dcap.errors import FormatError
 from dcap.formats import der, pem
 from dcap.formats.certificate import algorithm, authority_key_id, common_name
+from dcap.formats.remembered import remembered
 
 #: About 100,000 revoked certificates.
 MAX_SIZE = 4 * 1024 * 1024
@@ -80,6 +81,7 @@ def to_der(data: bytes) -> bytes:
         ) from None
 
 
+@remembered(64)
 def _parse(data: bytes) -> Crl:
     start, end = der.whole(data, der.SEQUENCE)
     at, tbs_end = der.span(data, start, end, der.SEQUENCE)

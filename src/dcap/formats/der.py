@@ -7,6 +7,7 @@ Source: ITU-T X.690 §10 (DER). Not here: certificates (`certificate`), CRLs (`c
 """
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from dcap.errors import FormatError
 
@@ -86,21 +87,30 @@ def boolean(data: bytes, start: int, stop: int) -> bool:
 
 def moment(data: bytes, at: int, end: int) -> tuple[datetime, int]:
     """A UTCTime or GeneralizedTime in RFC 5280's form (seconds, `Z`), and the next offset."""
-    tag = data[at] if at < end else -1
-    start, stop = span(data, at, end, UTC_TIME if tag == UTC_TIME else GENERALIZED_TIME)
-    text = data[start:stop]
+    tag = UTC_TIME if at < end and data[at] == UTC_TIME else GENERALIZED_TIME
+    start, stop = span(data, at, end, tag)
+    found = _moment(data[start:stop], tag)
+    if found is None:
+        raise malformed("a time is not a moment in the form of RFC 5280", at)
+    return found, stop
+
+
+@lru_cache(maxsize=1024)
+def _moment(text: bytes, tag: int) -> datetime | None:
     size = 13 if tag == UTC_TIME else 15
     digits = text[:-1]
     if len(text) != size or text[-1:] != b"Z" or not digits.isdigit():
-        raise malformed("a time is not in the form of RFC 5280", at)
+        return None
     year = int(digits[:-10])
     if tag == UTC_TIME:
         year += 1900 if year >= _SHORT_YEAR_PIVOT else 2000
-    rest = (int(digits[i : i + 2]) for i in range(len(digits) - 10, len(digits), 2))
+    month, day, hour, minute, second = (
+        int(digits[i : i + 2]) for i in range(len(digits) - 10, len(digits), 2)
+    )
     try:
-        return datetime(year, *rest, tzinfo=UTC), stop  # type: ignore[arg-type,misc]
+        return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
     except ValueError:
-        raise malformed("a time names a moment that does not exist", at) from None
+        return None
 
 
 def element(tag: int, content: bytes) -> bytes:

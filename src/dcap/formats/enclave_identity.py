@@ -9,6 +9,7 @@ from datetime import datetime
 import msgspec
 
 from dcap.errors import FormatError
+from dcap.formats.remembered import remembered
 from dcap.formats.signed_json import ShortText, U16Number, U32Number, decode, encode, hex_bytes
 from dcap.formats.tcb_info import IsvSvnLevel, WireIsvSvnLevel, isv_svn_levels
 
@@ -57,29 +58,34 @@ class EnclaveIdentity(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def parse(cls, body: bytes) -> "EnclaveIdentity":
         """Read the signed object. Raises `FormatError` (`enclave-identity`, `json` …)."""
-        wire = parse_wire(body)
-        if wire.version not in _VERSIONS or wire.id not in _VERSIONS[wire.version]:
-            raise FormatError(
-                "enclave-identity",
-                f'id "{wire.id}" in version {wire.version} is not supported',
-                where="enclave identity",
-            )
-        where = "enclave identity"
-        return cls(
-            body=body,
-            version=wire.version,
-            id=wire.id,
-            issue_date=wire.issue_date,
-            next_update=wire.next_update,
-            evaluation_data_number=wire.tcb_evaluation_data_number,
-            misc_select=hex_bytes(wire.miscselect, 4, f"{where}, miscselect"),
-            misc_select_mask=hex_bytes(wire.miscselect_mask, 4, f"{where}, miscselectMask"),
-            attributes=hex_bytes(wire.attributes, 16, f"{where}, attributes"),
-            attributes_mask=hex_bytes(wire.attributes_mask, 16, f"{where}, attributesMask"),
-            mr_signer=hex_bytes(wire.mrsigner, 32, f"{where}, mrsigner"),
-            isv_prod_id=wire.isvprodid,
-            levels=isv_svn_levels(wire.tcb_levels),
+        return _parse(body)
+
+
+@remembered(64)
+def _parse(body: bytes) -> EnclaveIdentity:
+    wire = parse_wire(body)
+    if wire.version not in _VERSIONS or wire.id not in _VERSIONS[wire.version]:
+        raise FormatError(
+            "enclave-identity",
+            f'id "{wire.id}" in version {wire.version} is not supported',
+            where="enclave identity",
         )
+    where = "enclave identity"
+    return EnclaveIdentity(
+        body=body,
+        version=wire.version,
+        id=wire.id,
+        issue_date=wire.issue_date,
+        next_update=wire.next_update,
+        evaluation_data_number=wire.tcb_evaluation_data_number,
+        misc_select=hex_bytes(wire.miscselect, 4, f"{where}, miscselect"),
+        misc_select_mask=hex_bytes(wire.miscselect_mask, 4, f"{where}, miscselectMask"),
+        attributes=hex_bytes(wire.attributes, 16, f"{where}, attributes"),
+        attributes_mask=hex_bytes(wire.attributes_mask, 16, f"{where}, attributesMask"),
+        mr_signer=hex_bytes(wire.mrsigner, 32, f"{where}, mrsigner"),
+        isv_prod_id=wire.isvprodid,
+        levels=isv_svn_levels(wire.tcb_levels),
+    )
 
 
 def parse_wire(body: bytes) -> WireEnclaveIdentity:

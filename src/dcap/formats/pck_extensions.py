@@ -96,7 +96,8 @@ _OCTETS = {
     _INSTANCE_ID: ("platform_instance_id", 16),
 }
 _FLAGS = {1: "dynamic_platform", 2: "cached_keys", 3: "smt_enabled"}
-_TCB_SIZE = len(_TCB) + 1
+#: OBJECT IDENTIFIER of 11 bytes that begins with the TCB's.
+_TCB_MEMBER = bytes((der.OBJECT_IDENTIFIER, len(_TCB) + 1)) + _TCB
 _PCE_SVN_MEMBER = 17
 _CPU_SVN_MEMBER = 18
 
@@ -149,22 +150,29 @@ def _parse_tcb(data: bytes, at: int, end: int, fields: dict[str, object]) -> Non
     """TCB = 16 component SVNs, PCESVN, CPUSVN, each {OID .2.n, value}."""
     svns: dict[int, int] = {}
     while at < end:
-        # SEQUENCE { OID (11 bytes of content), value }: every member is shorter than 128 bytes.
-        inner, at = der.span(data, at, end, der.SEQUENCE)
-        start, inner = der.span(data, inner, at, der.OBJECT_IDENTIFIER)
-        number = data[inner - 1]
-        if inner - start != _TCB_SIZE or not data.startswith(_TCB, start) or number in svns:
-            raise _wrong("the TCB has an unknown or repeated member")
-        if number == _CPU_SVN_MEMBER:
-            start, stop = der.span(data, inner, at, der.OCTET_STRING)
-            if stop - start != COMPONENTS:
+        # Every member is SEQUENCE{OID of 11 bytes, value}, shorter than 128 bytes: one length each.
+        value = at + 17
+        stop = at + 2 + data[at + 1] if value <= end else end + 1
+        if (
+            stop > end
+            or not data.startswith(_TCB_MEMBER, at + 2)
+            or data[at] != der.SEQUENCE
+            or value + data[value - 1] != stop
+            or (number := data[at + 14]) in svns
+        ):
+            raise _wrong("the TCB has an unknown, repeated or malformed member")
+        tag = data[value - 2]
+        if number == _CPU_SVN_MEMBER and tag == der.OCTET_STRING:
+            if stop - value != COMPONENTS:
                 raise _wrong("CPUSVN does not have 16 bytes")
-            fields["cpu_svn"] = data[start:stop]
+            fields["cpu_svn"] = data[value:stop]
             svns[number] = 0
+        elif number != _CPU_SVN_MEMBER and tag == der.INTEGER:
+            octet = data[value] if stop - value == 1 else 0xFF
+            svns[number] = octet if octet < 0x80 else der.unsigned(data, value, stop)
         else:
-            start, stop = der.span(data, inner, at, der.INTEGER)
-            svns[number] = der.unsigned(data, start, stop)
-        der.closed(stop, at, "TCB member")
+            raise _wrong("a member of the TCB is of the wrong type")
+        at = stop
     try:
         fields["components"] = bytes([svns[i] for i in range(1, COMPONENTS + 1)])
         fields["pce_svn"] = svns[_PCE_SVN_MEMBER]

@@ -6,13 +6,10 @@ base64: no stray characters, no missing padding.
 """
 
 import binascii
-import re
 
 from dcap.errors import FormatError
 
-_BLOCK = re.compile(
-    rb"-----BEGIN ([A-Z0-9 ]{1,64})-----\s*([A-Za-z0-9+/=\s]*?)-----END ([A-Z0-9 ]{1,64})-----"
-)
+_BLANKS = b" \t\r\n\v\f"
 #: More blocks than any chain or bundle of this field has.
 MAX_BLOCKS = 16
 
@@ -23,30 +20,35 @@ def blocks(text: bytes, label: str) -> tuple[bytes, ...]:
     Raises `FormatError` (`pem`) where there is none, a block is of another label, or its base64 is
     not valid.
     """
+    begin, end = b"-----BEGIN %b-----" % label.encode(), b"-----END %b-----" % label.encode()
     found: list[bytes] = []
-    wanted = label.encode()
-    for match in _BLOCK.finditer(text):
-        begin, body, end = match.groups()
-        if begin != wanted or end != wanted:
-            raise FormatError(
-                "pem", f"a block of {begin.decode()!r} stands where {label!r} belongs"
-            )
-        found.append(decode(body))
+    at = text.find(begin)
+    while at >= 0:
+        start = at + len(begin)
+        stop = text.find(end, start)
+        if stop < 0:
+            raise _malformed(label)
+        found.append(decode(text[start:stop]))
         if len(found) > MAX_BLOCKS:
             raise FormatError("pem", f"more than {MAX_BLOCKS} blocks of {label!r}")
-    if len(found) != text.count(b"-----BEGIN ") or not found:
-        raise FormatError(
-            "pem",
-            f"no complete PEM block of {label!r}" if not found else "a PEM block is malformed",
-            mend=f"a block starts with -----BEGIN {label}----- and ends with -----END {label}-----",
-        )
+        at = text.find(begin, stop + len(end))
+    if not found or text.count(b"-----BEGIN ") != len(found):
+        raise _malformed(label)
     return tuple(found)
+
+
+def _malformed(label: str) -> FormatError:
+    return FormatError(
+        "pem",
+        f"not PEM blocks of {label!r} alone, each with its first and last line",
+        mend=f"a block starts with -----BEGIN {label}----- and ends with -----END {label}-----",
+    )
 
 
 def decode(body: bytes) -> bytes:
     """Strict base64 between the two lines of a block; white space is ignored."""
     try:
-        return binascii.a2b_base64(b"".join(body.split()), strict_mode=True)
+        return binascii.a2b_base64(body.translate(None, _BLANKS), strict_mode=True)
     except binascii.Error as error:
         raise FormatError("pem", f"the base64 of a PEM block is not valid: {error}") from None
 

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from dcap.errors import FormatError
+from dcap.formats.remembered import remembered
 from dcap.formats.signed_json import (
     ShortText,
     U8Number,
@@ -215,7 +216,7 @@ class TcbInfo(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def parse(cls, body: bytes) -> "TcbInfo":
         """Read the signed object. Raises `FormatError` (`tcb-info`, `json` …)."""
-        return meaning(body, parse_wire(body))
+        return _parse(body)
 
 
 Wire = WireTcbInfoV2 | WireTcbInfoV3
@@ -241,6 +242,11 @@ def _peek(body: bytes) -> int:
         return msgspec.json.decode(body, type=_Version).version
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise FormatError("json", f"not the JSON it should be: {error}", where="TCB info") from None
+
+
+@remembered(64)
+def _parse(body: bytes) -> TcbInfo:
+    return meaning(body, parse_wire(body))
 
 
 def meaning(body: bytes, wire: Wire) -> TcbInfo:

@@ -9,6 +9,7 @@ Source: Intel PCK certificate profile; QVL `PckCertificate`/`CertificateChain`; 
 
 from datetime import datetime
 from enum import Enum
+from functools import lru_cache
 
 import msgspec
 
@@ -41,9 +42,9 @@ class Window(msgspec.Struct, frozen=True, gc=False):
     expires: datetime
 
 
-def role_of(certificate: Certificate) -> Role | None:
-    """The role that a certificate's subject claims."""
-    name = certificate.common_name
+@lru_cache(maxsize=256)
+def role_of(name: str) -> Role | None:
+    """The role that a common name claims."""
     return next((role for role in Role if any(part in name for part in role.value)), None)
 
 
@@ -74,7 +75,7 @@ def assign(
     """The certificates in the order of `roles`, or why they are not such a chain."""
     if len(certificates) != len(roles):
         return f"{len(certificates)} certificates stand where {len(roles)} belong"
-    by_role = {role_of(certificate): certificate for certificate in certificates}
+    by_role = {role_of(certificate.common_name): certificate for certificate in certificates}
     missing = [role.value[0] for role in roles if role not in by_role]
     if missing:
         return f'no certificate "{missing[0]}" is in it'
@@ -84,7 +85,10 @@ def assign(
 
 
 def read(
-    name: str, chain: bytes, roles: tuple[Role, ...], ledger: Ledger
+    name: str,
+    chain: bytes,
+    roles: tuple[Role, ...],
+    ledger: Ledger,
 ) -> tuple[Certificate, ...] | None:
     """Steps 1 and 2 of a chain: read it, and put each certificate in its role."""
     try:
@@ -126,7 +130,7 @@ def prove(
     trusted = ledger.check(
         f"{name}-root",
         anchor.matches(root),
-        f'"{root.common_name}" in it is not the trusted root: its name or key differs',
+        lambda: f'"{root.common_name}" in it is not the trusted root: its name or key differs',
     )
     broken = _broken_link(ordered, signatures)
     signed = ledger.check(f"{name}-signature", not broken, broken)
@@ -134,10 +138,12 @@ def prove(
     begun = ledger.check(
         f"{name}-validity-start",
         future is None,
-        f'"{future.common_name}" is valid from {future.not_before:%Y-%m-%dT%H:%M:%SZ} on, '
-        f"which is after {at:%Y-%m-%dT%H:%M:%SZ}"
-        if future
-        else "",
+        lambda: (
+            f'"{future.common_name}" is valid from {future.not_before:%Y-%m-%dT%H:%M:%SZ} on, '
+            f"which is after {at:%Y-%m-%dT%H:%M:%SZ}"
+            if future
+            else ""
+        ),
     )
     return trusted and signed and begun
 

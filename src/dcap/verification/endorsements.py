@@ -11,7 +11,7 @@ by its exact bytes, in bounded tables.
 Source: `verification.md` §4 and §5 A-C; pitfalls 1, 9, 12, 14, 16, 17, 22, 23.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -26,7 +26,12 @@ from dcap.formats.signed_json import SignedJson
 from dcap.formats.tcb_info import TcbInfo
 from dcap.verification import chain, revocation
 from dcap.verification.anchors import INTEL_SGX_ROOT, TrustAnchor
-from dcap.verification.chain import CRL_ISSUER_CHAIN, TCB_SIGNING_CHAIN, Window
+from dcap.verification.chain import (
+    CRL_ISSUER_CHAIN,
+    PCK_CHAIN,
+    TCB_SIGNING_CHAIN,
+    Window,
+)
 from dcap.verification.checks import CHECKS
 from dcap.verification.findings import Finding, Ledger
 from dcap.verification.memory import Memory
@@ -53,6 +58,8 @@ class Authentic(msgspec.Struct):
     qe_identity: EnclaveIdentity | None = None
     windows: tuple[Window, ...] = ()
     pck_certificate_chain: bytes | None = None
+    #: Signatures that PCK chains share with the collateral.
+    proven: frozenset[Claim] = frozenset()
     #: Proven PCK chains by their bytes, proven QE reports by (key, report, signature), TCB
     #: evaluations by the SVNs they are a function of.
     pck_chains: Memory[bytes, Any] = msgspec.field(default_factory=lambda: Memory(REMEMBERED))
@@ -138,11 +145,11 @@ def check_endorsements(
     anchor: TrustAnchor = INTEL_SGX_ROOT,
     signatures: Signatures | None = None,
     run: Run | None = None,
-    also: tuple[Claim, ...] = (),
+    also: Callable[[], Iterable[Claim]] = tuple,
 ) -> EndorsementCheck:
     """Check every piece of collateral at the instant `at` (aware, the caller's trusted time).
 
-    `run`, something like `map`, may check independent signatures side by side; `also` are further
+    `run`, something like `map`, may check independent signatures side by side; `also` gives further
     claims (a quote's own) to check in the same go. Never raises for bad collateral: it finds.
     """
     ledger = Ledger()
@@ -151,7 +158,7 @@ def check_endorsements(
     authentic.pck_certificate_chain = collateral.pck_certificate_chain
     pieces = _read(collateral, ledger)
     if run is not None:
-        signatures.prefetch([*_claims(pieces), *also], run)
+        signatures.prefetch([*_claims(pieces), *also()], run)
     windows: list[Window] = []
 
     # 2.1 the chain of the CA that issues PCK certificates and their CRL
@@ -188,6 +195,7 @@ def check_endorsements(
     )  # fmt: skip
 
     authentic.windows = tuple(windows)
+    authentic.proven = signatures.proven
     order = _ORDER
     findings = tuple(sorted(ledger.findings, key=lambda finding: order[finding.code]))
     complete = ledger.failures == 0 and len(findings) == len(_ALL)
@@ -203,18 +211,13 @@ _ALL = [check.code for check in CHECKS.values() if check.step.startswith("2.")]
 
 def _read(collateral: Collateral, ledger: Ledger) -> _Pieces:
     """Read every piece, so that all that cannot be read is found at once."""
-    issuers = collateral.pck_crl_issuer_chain
-    crl_chain = None
-    if issuers is not None:
+    if collateral.pck_crl_issuer_chain is not None:
+        issuers = collateral.pck_crl_issuer_chain
         crl_chain = chain.read("crl-issuer-chain", issuers, CRL_ISSUER_CHAIN, ledger)
     else:
-        whole = chain.read(
-            "crl-issuer-chain",
-            collateral.pck_certificate_chain or b"",
-            chain.PCK_CHAIN,
-            ledger,
-        )
-        crl_chain = None if whole is None else whole[1:]
+        whole = collateral.pck_certificate_chain or b""
+        ordered = chain.read("crl-issuer-chain", whole, PCK_CHAIN, ledger)
+        crl_chain = None if ordered is None else ordered[1:]
     return _Pieces(
         crl_chain=crl_chain,
         tcb_chain=chain.read(
@@ -299,7 +302,9 @@ def _document(
     if not ledger.check(
         f"{name}-validity-start",
         document.issue_date <= at,
-        f"issued at {document.issue_date:%Y-%m-%dT%H:%M:%SZ}, after {at:%Y-%m-%dT%H:%M:%SZ}",
+        lambda: (
+            f"issued at {document.issue_date:%Y-%m-%dT%H:%M:%SZ}, after {at:%Y-%m-%dT%H:%M:%SZ}"
+        ),
     ):
         return None
     return document

@@ -4,6 +4,8 @@ A `Ledger` is filled from top to bottom; a failed check never hides a later one 
 What each code means stands in `checks`. Not here: what a finding does to the verdict (`appraisal`).
 """
 
+from collections.abc import Callable
+
 import msgspec
 
 from dcap.verification.checks import CHECKS, Check
@@ -53,10 +55,10 @@ class Ledger:
         )
         self.failures += 1
 
-    def check(self, code: str, holds: bool, message: str) -> bool:  # noqa: FBT001 - the outcome
-        """Note the outcome of a check, and hand it back."""
+    def check(self, code: str, holds: bool, why: str | Callable[[], str]) -> bool:  # noqa: FBT001
+        """Note the outcome of a check, and hand it back; `why` words its failure."""
         if holds:
             self.findings.append(_PASSED[code])
         else:
-            self.failed(code, message)
+            self.failed(code, why if isinstance(why, str) else why())
         return holds

@@ -42,20 +42,22 @@ def prove(
     named = ledger.check(
         f"{name}-issuer",
         same,
-        f'the list is of "{crl.issuer_common_name}" or of another key, not of '
-        f'"{issuer.common_name}"',
+        lambda: (
+            f'the list is of "{crl.issuer_common_name}" or of another key, not of '
+            f'"{issuer.common_name}"'
+        ),
     )
     lacking = _lacking(crl)
     complete = ledger.check(f"{name}-extensions", not lacking, lacking)
     signed = ledger.check(
         f"{name}-signature",
         signatures.valid(issuer.public_key, crl.signature, crl.tbs),
-        f'the list is not signed by the key of "{issuer.common_name}"',
+        lambda: f'the list is not signed by the key of "{issuer.common_name}"',
     )
     issued = ledger.check(
         f"{name}-validity-start",
         crl.this_update <= at,
-        f"issued at {crl.this_update:%Y-%m-%dT%H:%M:%SZ}, after {at:%Y-%m-%dT%H:%M:%SZ}",
+        lambda: f"issued at {crl.this_update:%Y-%m-%dT%H:%M:%SZ}, after {at:%Y-%m-%dT%H:%M:%SZ}",
     )
     return named and complete and signed and issued
 
@@ -77,8 +79,10 @@ def not_revoked(code: str, certificate: Certificate, crl: Crl, ledger: Ledger) -
     return ledger.check(
         code,
         certificate.serial not in crl.revoked,
-        f'"{certificate.common_name}" is on the revocation list '
-        f"{crl.crl_number} of {crl.this_update:%Y-%m-%d}",
+        lambda: (
+            f'"{certificate.common_name}" is on the revocation list '
+            f"{crl.crl_number} of {crl.this_update:%Y-%m-%d}"
+        ),
     )
 
 

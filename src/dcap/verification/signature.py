@@ -10,7 +10,7 @@ property of ECDSA: nothing is ever looked up by a signature alone.
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import (
@@ -31,7 +31,7 @@ Claim: TypeAlias = tuple[bytes, bytes, bytes]
 Run: TypeAlias = Callable[[Callable[[Claim], bool], Iterable[Claim]], Iterable[bool]]
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=2048)
 def load_key(public_key: bytes) -> EllipticCurvePublicKey | None:
     """The key of 64 bytes X‖Y; `None` where the point is not on the curve."""
     try:
@@ -81,10 +81,16 @@ class Signatures:
     arithmetic of independent ones may already have run side by side.
     """
 
-    __slots__ = ("_valid",)
+    __slots__ = ("_known", "_valid")
 
-    def __init__(self) -> None:
+    def __init__(self, known: frozenset[Claim] = frozenset()) -> None:
+        self._known = known
         self._valid: set[Claim] = set()
+
+    @property
+    def proven(self) -> frozenset[Claim]:
+        """Every claim found valid so far, for the procedure that builds on this one."""
+        return self._known | self._valid
 
     def prefetch(self, claims: Iterable[Claim], run: Run) -> None:
         """Check claims ahead of their turn, through `run`, and remember the valid ones."""
@@ -96,7 +102,7 @@ class Signatures:
     def valid(self, public_key: bytes, signature: bytes, message: bytes) -> bool:
         """Whether the DER signature is valid; found valid once, it is not computed again."""
         claim = (public_key, signature, message)
-        if claim in self._valid:
+        if claim in self._known or claim in self._valid:
             return True
         if is_valid(claim):
             self._valid.add(claim)
@@ -109,7 +115,7 @@ class Signatures:
         return signature is not None and self.valid(public_key, signature, message)
 
 
-def claim_raw(public_key: bytes, raw: bytes, message: bytes) -> tuple[Any, ...]:
+def claim_raw(public_key: bytes, raw: bytes, message: bytes) -> tuple[Claim, ...]:
     """The claims (none, where r or s is out of range) of a raw signature, for `prefetch`."""
     signature = to_der(raw)
     return () if signature is None else ((public_key, signature, message),)

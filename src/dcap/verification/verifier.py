@@ -118,8 +118,8 @@ def verify(
     complete `Endorsements`.
     """
     ledger = Ledger()
-    signatures = signatures or Signatures()
     authentic = endorsements.authentic
+    signatures = signatures or Signatures(authentic.proven)
     quote = evidence.quote
 
     # 1.2 what came beside the quote is bound by it
@@ -131,7 +131,7 @@ def verify(
     ledger.check(
         "qe-vendor",
         quote.header.qe_vendor_id == INTEL_QE_VENDOR_ID,
-        f"QE vendor {quote.header.qe_vendor_id.hex()} is not Intel",
+        lambda: f"QE vendor {quote.header.qe_vendor_id.hex()} is not Intel",
     )
     # 4.10 - 4.12 the TCB info is for this platform and module
     info = authentic.tcb_info
@@ -167,16 +167,15 @@ def verify(
     return QuoteCheck(findings, verified, pck, tcb)
 
 
-def claims(evidence: Evidence) -> tuple[Claim, ...]:
+def claims(evidence: Evidence) -> list[Claim]:
     """The quote's own signatures, for `Signatures.prefetch`: its PCK chain, QE report, itself."""
     quote = evidence.quote
-    found: tuple[Claim, ...] = claim_raw(quote.attestation_key, quote.signature, quote.signed_bytes)
+    found = [*claim_raw(quote.attestation_key, quote.signature, quote.signed_bytes)]
     certificates = chain.read("pck-chain", _chain_of(evidence, None), PCK_CHAIN, Ledger())
     if certificates is not None:
-        found += claim_raw(
-            certificates[0].public_key, quote.qe_report_signature, quote.qe_report_bytes
-        )
-        found += tuple(chain.claims(certificates))
+        leaf = certificates[0]
+        found += claim_raw(leaf.public_key, quote.qe_report_signature, quote.qe_report_bytes)
+        found += chain.claims(certificates)
     return found
 
 
@@ -232,7 +231,9 @@ def _prove_pck(
         and ledger.check(
             "pck-crl-coverage",
             issuer.subject == ca.subject and issuer.public_key == ca.public_key,
-            f'the PCK CRL is of "{issuer.common_name}", the certificate of "{ca.common_name}"',
+            lambda: (
+                f'the PCK CRL is of "{issuer.common_name}", the certificate of "{ca.common_name}"'
+            ),
         )
     ):
         revocation.not_revoked("pck-revocation", leaf, crl, ledger)
@@ -252,19 +253,21 @@ def _check_tcb_info(
     info = authentic.tcb_info
     assert info is not None
     fits = ledger.check(
-        "tcb-info-tee", info.id == quote.tee, f"it is for {info.id}, the quote is of {quote.tee}"
+        "tcb-info-tee",
+        info.id == quote.tee,
+        lambda: f"it is for {info.id}, the quote is of {quote.tee}",
     )
     if pck is not None:
         extensions = pck.extensions
         fits &= ledger.check(
             "fmspc",
             info.fmspc == extensions.fmspc,
-            f"it is for {info.fmspc.hex()}, the platform's is {extensions.fmspc.hex()}",
+            lambda: f"it is for {info.fmspc.hex()}, the platform's is {extensions.fmspc.hex()}",
         )
         fits &= ledger.check(
             "pce-id",
             info.pce_id == extensions.pce_id,
-            f"it is for {info.pce_id.hex()}, the platform's is {extensions.pce_id.hex()}",
+            lambda: f"it is for {info.pce_id.hex()}, the platform's is {extensions.pce_id.hex()}",
         )
     td = quote.td
     if fits and td is not None:
@@ -298,7 +301,7 @@ def _check_identity(quote: Quote, authentic: Authentic, ledger: Ledger) -> bool:
     fits = ledger.check(
         "qe-identity-tee",
         identity.id == wanted,
-        f"it is of {identity.id}; a quote of {quote.tee} needs {wanted}",
+        lambda: f"it is of {identity.id}; a quote of {quote.tee} needs {wanted}",
     )
     if not fits:
         return False

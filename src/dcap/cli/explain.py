@@ -1,0 +1,269 @@
+"""`dcap explain`: what a code, a status or a finding means, whence it comes, and what mends it.
+
+Looks everywhere at once: dcap's own findings, errors and exit statuses; TCB statuses and advisory
+ids; the codes of Intel's quote provider, verifier and PCCS, of TDX and of Open Enclave. Reads no file
+and asks nobody. The tables stand in `glossary`, `verification.checks` and `qpl.error_codes`.
+"""
+
+import difflib
+import re
+import textwrap
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+import click
+import msgspec
+
+from dcap.cli import glossary, output
+from dcap.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dcap.verification.checks import Check
+
+EXIT: Final = "dcap exit status"
+FINDING: Final = "dcap finding"
+ERROR: Final = "dcap error"
+TCB_STATUS: Final = "TCB status"
+ADVISORY: Final = "Intel security advisory"
+
+_SURROUNDINGS: Final = " \t\r\n`'\"()[]{}<>.,;:"
+_EXIT: Final = re.compile(r"exit[ _-]*(?:status|code)?[ =:_-]*(\d{1,3})", re.IGNORECASE)
+_EXIT_WORDS: Final = frozenset({"exit", "exit-status", "exit-code"})
+_ADVISORY: Final = re.compile(r"(?:INTEL[-_]?)?SA[-_]?(\d{5})", re.IGNORECASE)
+_NUMBER: Final = re.compile(r"0x[0-9a-f]+|\d+", re.IGNORECASE)
+_LABEL: Final = 15
+_WIDTH: Final = 100
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """One meaning of what was asked. The names are those of `--json`; they are stable.
+
+    `kind` is the family or table. `causes` stand in the order in which they are met, `remedy` in the
+    order in which to try it. `maps_to` is the code that the next layer up reports instead.
+    """
+
+    code: str
+    name: str
+    kind: str
+    meaning: str
+    causes: tuple[str, ...] = ()
+    remedy: tuple[str, ...] = ()
+    step: str | None = None
+    exit_status: int | None = None
+    qvl: str | None = None
+    maps_to: str | None = None
+    see_also: tuple[str, ...] = ()
+    url: str | None = None
+
+
+@click.command("explain")
+@click.argument("codes", nargs=-1, required=True, metavar="CODE...")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
+def command(codes: tuple[str, ...], *, as_json: bool) -> int:
+    """Explain each CODE: its meaning, usual causes and remedy.
+
+    CODE may be a number (0xe019, 57, 404), a name (SGX_QL_NETWORK_ERROR, OE_VERIFY_REVOKED), a TCB
+    status (OutOfDate), an advisory (INTEL-SA-00615), a finding or error of dcap (tcb-status,
+    quote-truncated) or one of its exit statuses ("exit 4").
+    """
+    found = {asked: explain(asked) for asked in _joined(codes)}
+    unknown = {asked: _suggestions(asked) for asked, meanings in found.items() if not meanings}
+    document = {
+        "codes": [
+            {
+                "asked": asked,
+                "matches": [msgspec.to_builtins(meaning) for meaning in meanings],
+                "suggestions": unknown.get(asked, []),
+            }
+            for asked, meanings in found.items()
+        ]
+    }
+    if as_json or len(unknown) < len(found):
+        output.emit(document, _lines(found), as_json=as_json)
+    for asked, alike in unknown.items():
+        output.fail(
+            ConfigError(
+                "code-unknown",
+                f"nothing is known of {_printable(asked)!r}",
+                mend=f"did you mean {', '.join(alike)}?" if alike else "",
+            )
+        )
+    return ConfigError.exit_status if unknown else 0
+
+
+def explain(asked: str) -> tuple[Explanation, ...]:
+    """Every meaning that `asked` can have, our own words first; none if nothing is known of it."""
+    spelling = asked.strip(_SURROUNDINGS)
+    if match := _EXIT.fullmatch(spelling):
+        return tuple(_exit_status(int(match[1])))
+    number = int(spelling) if spelling.isascii() and spelling.isdigit() else -1
+    return (
+        *_exit_status(number),
+        *_tcb_status(spelling),
+        *_advisory(spelling),
+        *_finding(spelling),
+        *_error(spelling),
+        *_intel(asked),
+    )
+
+
+def _joined(codes: tuple[str, ...]) -> list[str]:
+    """`exit 4`, given as two words, is one; what is asked twice is answered once."""
+    words: list[str] = []
+    for code in codes:
+        if words and words[-1].lower() in _EXIT_WORDS and code.isdigit():
+            words[-1] = f"{words[-1]} {code}"
+        else:
+            words.append(code)
+    return list(dict.fromkeys(words))
+
+
+# ── the tables ──────────────────────────────────────────────────────────────────────────────────
+
+
+def _exit_status(number: int) -> Iterator[Explanation]:
+    row = glossary.EXIT_STATUSES.get(number)
+    if row is not None:
+        yield Explanation(
+            code=f"exit {number}", name="", kind=EXIT, meaning=row[0], remedy=(row[1],),
+            exit_status=number,
+        )  # fmt: skip
+
+
+def _tcb_status(spelling: str) -> Iterator[Explanation]:
+    for status, (meaning, causes, remedy) in glossary.TCB_STATUSES.items():
+        if _folded(status) == _folded(spelling):
+            yield Explanation(
+                code=status, name="", kind=TCB_STATUS, meaning=meaning, causes=causes,
+                remedy=remedy, see_also=("tcb-status",),
+            )  # fmt: skip
+
+
+def _advisory(spelling: str) -> Iterator[Explanation]:
+    if match := _ADVISORY.fullmatch(spelling):
+        name = f"INTEL-SA-{match[1]}"
+        yield Explanation(
+            code=name, name="", kind=ADVISORY, meaning=glossary.ADVISORY,
+            remedy=glossary.ADVISORY_REMEDY, see_also=("advisories",),
+            url=glossary.ADVISORY_URL.format(name.lower()),
+        )  # fmt: skip
+
+
+def _finding(spelling: str) -> Iterator[Explanation]:
+    if _NUMBER.fullmatch(spelling):  # no finding is a number: the table need not be loaded
+        return
+    from dcap.verification.checks import EXIT_STATUS  # noqa: PLC0415 - it brings cryptography
+
+    check = _checks().get(_slug(spelling))
+    if check is not None:
+        yield Explanation(
+            code=check.code, name="", kind=FINDING,
+            meaning=check.passed,
+            remedy=(check.mend,), step=check.step, exit_status=EXIT_STATUS[check.kind],
+            qvl=check.qvl or None,
+        )  # fmt: skip
+
+
+def _error(spelling: str) -> Iterator[Explanation]:
+    row = glossary.ERROR_CODES.get(_slug(spelling))
+    if row is not None:
+        exit_status, meaning, mend = row
+        yield Explanation(
+            code=_slug(spelling), name="", kind=ERROR, meaning=meaning, remedy=(mend,),
+            exit_status=exit_status,
+        )  # fmt: skip
+
+
+def _intel(asked: str) -> Iterator[Explanation]:
+    from dcap.qpl.error_codes import explain_code  # noqa: PLC0415 - its tables are large
+
+    for row in explain_code(asked):
+        yield Explanation(
+            code=row.code, name="" if row.name == row.code else row.name, kind=row.family,
+            meaning=row.meaning, causes=row.causes, remedy=row.remedy, maps_to=row.maps_to,
+            see_also=row.see_also,
+        )  # fmt: skip
+
+
+def _checks() -> dict[str, "Check"]:
+    from dcap.verification.checks import CHECKS  # noqa: PLC0415 - it brings cryptography
+
+    return CHECKS
+
+
+def _suggestions(asked: str) -> list[str]:
+    """Up to five spellings that look like `asked`: our own words, then Intel's."""
+    from dcap.qpl.error_codes import closest  # noqa: PLC0415 - its tables are large
+
+    own = {
+        _folded(word): word for word in (*glossary.TCB_STATUSES, *_checks(), *glossary.ERROR_CODES)
+    }
+    alike = difflib.get_close_matches(_folded(asked.strip(_SURROUNDINGS)[:100]), own, n=3)
+    return list(dict.fromkeys([*(own[word] for word in alike), *closest(asked)]))[:5]
+
+
+def _slug(spelling: str) -> str:
+    return spelling.lower().replace("_", "-").replace(" ", "-")
+
+
+def _folded(spelling: str) -> str:
+    return re.sub("[-_ ]", "", spelling).lower()
+
+
+# ── text ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _lines(found: dict[str, tuple[Explanation, ...]]) -> Iterator[str]:
+    everything = [meaning for meanings in found.values() for meaning in meanings]
+    for number, meaning in enumerate(everything):
+        if number:
+            yield ""
+        yield from _entry(meaning)
+    yield from _innermost(everything)
+
+
+def _entry(meaning: Explanation) -> Iterator[str]:
+    title = f"{meaning.code} {meaning.name}" if meaning.name else meaning.code
+    facts = [meaning.kind]
+    if meaning.step is not None:
+        facts.append(f"step {meaning.step}")
+    if meaning.exit_status is not None and meaning.kind != EXIT:
+        facts.append(f"exit status {meaning.exit_status}")
+    yield f"{title}   ({', '.join(facts)})"
+    yield from _rows("checks" if meaning.kind == FINDING else "means", (meaning.meaning,))
+    yield from _rows("causes" if len(meaning.causes) > 1 else "cause", meaning.causes)
+    yield from _rows("fix", meaning.remedy)
+    if meaning.url is not None:
+        yield f"  {'page':<{_LABEL - 2}}{meaning.url}"
+    yield from _rows("reported as", (meaning.maps_to,) if meaning.maps_to else ())
+    yield from _rows("Intel's QVL", (meaning.qvl,) if meaning.qvl else ())
+    yield from _rows("see also", (", ".join(meaning.see_also),) if meaning.see_also else ())
+
+
+def _rows(label: str, texts: tuple[str, ...]) -> Iterator[str]:
+    """The label once; several texts are numbered, each wrapped under its own beginning."""
+    for number, text in enumerate(texts, 1):
+        mark = f"{number} " if len(texts) > 1 else ""
+        indent = " " * (_LABEL + len(mark))
+        yield from textwrap.wrap(
+            text,
+            _WIDTH,
+            initial_indent=f"{f'  {label}':<{_LABEL}}{mark}",
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        label = ""
+
+
+def _innermost(found: list[Explanation]) -> Iterator[str]:
+    """Where one code of several is what another was reported as, the inner one is the reason."""
+    codes = {meaning.code for meaning in found}
+    for meaning in found:
+        if meaning.maps_to in codes:
+            yield ""
+            yield f"start with {meaning.code}: {meaning.maps_to} is how the next layer reports it"
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text)[:80]
