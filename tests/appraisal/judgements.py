@@ -3,10 +3,9 @@
 from datetime import datetime
 from typing import Any
 
+from dcap import AttestationResult, Policy, appraise
 from forge import World
 from worlds import AT, anchor_of, collateral_of
-
-from dcap import AttestationResult, Policy, appraise
 
 #: Good for every genuine quote: nothing is pinned, everything else is strict.
 ANY = Policy(identity="any")

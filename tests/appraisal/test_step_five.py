@@ -5,13 +5,13 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
-from forge import World, documents
-from forge.world import PROCESSOR_CA, TCB_SIGNING
 from judgements import ANY, failed, hardening, judge
-from worlds import AT
 
 from dcap import Policy, Release
 from dcap.verification.checks import CHECKS, EXIT_STATUS
+from forge import World, documents
+from forge.world import PROCESSOR_CA, TCB_SIGNING
+from worlds import AT
 
 HOUR = timedelta(hours=1)
 OTHER = "ab" * 32
@@ -195,7 +195,10 @@ def test_the_two_bits_of_td_attributes_are_named_together(world: World) -> None:
 def test_accepted_advisories_refuse_every_other(world: World) -> None:
     """An allow list of advisories refuses one that it does not name, and names it."""
     quote = world.quote(pck=hardening(world))
-    lenient = {"accepted_tcb_statuses": ("SWHardeningNeeded",), "accepted_qe_statuses": ("UpToDate",)}
+    lenient = {
+        "accepted_tcb_statuses": ("SWHardeningNeeded",),
+        "accepted_qe_statuses": ("UpToDate",),
+    }
     listed = judge(world, policy(accepted_advisories=("INTEL-SA-00615",), **lenient), quote=quote)
     empty = judge(world, policy(accepted_advisories=(), **lenient), quote=quote)
     assert listed.accepted

@@ -6,7 +6,7 @@ from pathlib import Path
 _TABLE = tomllib.loads(Path(__file__).with_name("divergences.toml").read_text())
 
 #: How many there were when this was written. Never raise a number: mend dcap, or argue its reason.
-MOST = {"dcap-qvl": 23, "intel-qvl": 5}
+MOST = {"dcap-qvl": 22, "intel-qvl": 5}
 
 
 def reason(verifier: str, vector: str) -> str | None:

@@ -65,7 +65,7 @@ def test_what_intel_refuses_is_refused_for_its_reasons(vector: Vector) -> None:
 
 @each_vector("verifiable")
 def test_supplemental_facts_are_intels(vector: Vector) -> None:
-    """Evaluation number and TCB level dates are those that QVL reported."""
+    """Evaluation number, TCB level date and the documents' dates are those that QVL reported."""
     said = vector.manifest["intel_qvl"]
 
     result = judge(vector)
@@ -75,5 +75,10 @@ def test_supplemental_facts_are_intels(vector: Vector) -> None:
         assert result.tcb_status == "TCB_NOT_SUPPORTED"
         return
     assert result.verified is not None
-    assert result.verified.endorsements.tcb_info.evaluation_data_number == said["eval"]
-    assert int(facts.platform_tcb_level_date_tag.timestamp()) == said["launch_date"]
+    endorsements = result.verified.endorsements
+    documents = (endorsements.tcb_info, endorsements.qe_identity)
+    assert facts.tcb_eval_ref_num == said["eval"]
+    assert facts.tcb_level_date_tag.timestamp() == said["launch_date"]
+    assert min(d.issue_date for d in documents).timestamp() == said["issue_min"]
+    assert max(d.issue_date for d in documents).timestamp() == said["issue_max"]
+    assert min(d.next_update for d in documents).timestamp() == said["exp"]

@@ -89,10 +89,12 @@ def twin(world: World, authority: Issued, common_name: str, **changes: Any) -> I
     return world.certificate(common_name, key=authority.key, **changes)
 
 
-def pck_ca_twin(world: World, ca: str = "processor", **changes: Any) -> Issued:
+def pck_ca_twin(world: World, which: str = "processor", **changes: Any) -> Issued:
     """Another certificate of a PCK CA's name and key."""
-    name = {"processor": "Intel SGX PCK Processor CA", "platform": "Intel SGX PCK Platform CA"}[ca]
-    return twin(world, world.pck_ca(ca), name, **{"ca": True, "path_length": 0, **changes})
+    name = {"processor": "Intel SGX PCK Processor CA", "platform": "Intel SGX PCK Platform CA"}[
+        which
+    ]
+    return twin(world, world.pck_ca(which), name, **{"ca": True, "path_length": 0, **changes})
 
 
 def tcb_signing_twin(world: World, **changes: Any) -> Issued:

@@ -56,12 +56,28 @@ _HEADER = Layout(QuoteHeader, "quote header")
 HEADER_SIZE = _HEADER.size
 
 
-class Quote(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A parsed quote: a claim, with the exact bytes that were signed.
+class Quote:
+    """A parsed quote: a claim that is nothing but its bytes.
 
-    Shapes: `signature`, `attestation_key` and `qe_report_signature` are 64 raw bytes (r‖s or X‖Y,
-    big-endian); `qe_report_bytes` is the 384 signed bytes of the QE's report.
+    It can only be made of bytes, so that what is read (`header`, `body`, `qe_report`) cannot differ
+    from what is signed (`signed_bytes`, `qe_report_bytes`). Shapes: `signature`, `attestation_key`
+    and `qe_report_signature` are 64 raw bytes (r‖s or X‖Y, big-endian); `qe_report_bytes` is the 384
+    signed bytes of the QE's report.
     """
+
+    __slots__ = (
+        "attestation_key",
+        "body",
+        "body_type",
+        "certification",
+        "header",
+        "qe_authentication_data",
+        "qe_report",
+        "qe_report_bytes",
+        "qe_report_signature",
+        "signature",
+        "signed_bytes",
+    )
 
     header: QuoteHeader
     body: Body
@@ -75,8 +91,7 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     qe_authentication_data: bytes
     certification: CertificationData
 
-    @classmethod
-    def parse(cls, data: bytes) -> "Quote":
+    def __init__(self, data: bytes) -> None:
         """Read one quote that fills `data` exactly. Raises `FormatError` with a `quote-…` code."""
         header, body_type, body_at = _read_start(data)
         layout = BODY_TYPES[body_type][0]
@@ -89,8 +104,13 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             raise cursor.missing(size, "signature data")
         cursor.end -= trailing
         cursor.code = "quote-length"
-        signature = cursor.take(64, "quote signature")
-        attestation_key = cursor.take(64, "attestation public key")
+        keep = object.__setattr__
+        keep(self, "header", header)
+        keep(self, "body", body)
+        keep(self, "body_type", body_type)
+        keep(self, "signed_bytes", data[:signed])
+        keep(self, "signature", cursor.take(64, "quote signature"))
+        keep(self, "attestation_key", cursor.take(64, "attestation public key"))
         if header.version >= 4:  # noqa: SIM102 - two facts, two lines
             if (outer := _certification_head(cursor)) != CertificationType.QE_REPORT:
                 raise FormatError(
@@ -100,9 +120,11 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True, gc=False):
                     where=f"quote, byte {cursor.position - 6}",
                 )
         qe_report_bytes = cursor.take(sgx_report.SIZE, "QE report")
-        qe_report_signature = cursor.take(64, "QE report signature")
+        keep(self, "qe_report_bytes", qe_report_bytes)
+        keep(self, "qe_report", sgx_report.LAYOUT.read(qe_report_bytes))
+        keep(self, "qe_report_signature", cursor.take(64, "QE report signature"))
         auth_size = cursor.integer(2, "QE authentication data length")
-        authentication = cursor.take(auth_size, "QE authentication data")
+        keep(self, "qe_authentication_data", cursor.take(auth_size, "QE authentication data"))
         kind = _certification_head(cursor)
         if not CertificationType.PPID_CLEARTEXT <= kind <= CertificationType.PCK_CERTIFICATE_CHAIN:
             raise FormatError(
@@ -110,39 +132,42 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True, gc=False):
                 f"certification data of type {kind} cannot certify a QE; types 1 to 5 can",
                 where=f"quote, byte {cursor.position - 6}",
             )
-        certification = CertificationData(kind, data[cursor.position : cursor.end])
+        keep(self, "certification", CertificationData(kind, data[cursor.position : cursor.end]))
         if trailing:
             raise _trailing(trailing, cursor.end)
-        return cls(
-            header=header,
-            body=body,
-            body_type=body_type,
-            signed_bytes=data[:signed],
-            signature=signature,
-            attestation_key=attestation_key,
-            qe_report=sgx_report.LAYOUT.read(qe_report_bytes),
-            qe_report_bytes=qe_report_bytes,
-            qe_report_signature=qe_report_signature,
-            qe_authentication_data=authentication,
-            certification=certification,
-        )
+
+    @classmethod
+    def parse(cls, data: bytes) -> "Quote":
+        """The same, as a verb."""
+        return cls(data)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("a Quote is its bytes: make another one")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Quote) and self.to_bytes() == other.to_bytes()
+
+    def __hash__(self) -> int:
+        return hash(self.signed_bytes)
+
+    def __repr__(self) -> str:
+        return f"<Quote v{self.header.version} {self.tee}, certified by type {self.certification.type}>"
+
+    def __reduce__(self) -> tuple[type["Quote"], tuple[bytes]]:
+        return Quote, (self.to_bytes(),)
 
     def to_bytes(self) -> bytes:
         """The quote's bytes: `Quote.parse(b).to_bytes() == b`."""
-        chain = self.certification.data
-        inner = (
-            self.qe_report_bytes
-            + self.qe_report_signature
-            + _length(self.qe_authentication_data, 2)
-            + self.qe_authentication_data
-            + self.certification.type.to_bytes(2, "little")
-            + _length(chain, 4)
-            + chain
+        return write_quote(
+            self.signed_bytes,
+            version=self.header.version,
+            signature=self.signature,
+            attestation_key=self.attestation_key,
+            qe_report=self.qe_report_bytes,
+            qe_report_signature=self.qe_report_signature,
+            qe_authentication_data=self.qe_authentication_data,
+            certification=self.certification,
         )
-        if self.header.version >= 4:
-            inner = CertificationType.QE_REPORT.to_bytes(2, "little") + _length(inner, 4) + inner
-        section = self.signature + self.attestation_key + inner
-        return self.signed_bytes + _length(section, 4) + section
 
     @property
     def tee(self) -> str:
@@ -158,6 +183,33 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def enclave(self) -> SgxReport | None:
         """The enclave report, where this is an SGX quote."""
         return self.body if isinstance(self.body, SgxReport) else None
+
+
+def write_quote(
+    signed: bytes,
+    *,
+    version: int,
+    signature: bytes,
+    attestation_key: bytes,
+    qe_report: bytes,
+    qe_report_signature: bytes,
+    qe_authentication_data: bytes,
+    certification: CertificationData,
+) -> bytes:
+    """The writer: a quote of `signed_part` and the signature data, every length filled in."""
+    inner = (
+        qe_report
+        + qe_report_signature
+        + _length(qe_authentication_data, 2)
+        + qe_authentication_data
+        + certification.type.to_bytes(2, "little")
+        + _length(certification.data, 4)
+        + certification.data
+    )
+    if version >= 4:
+        inner = CertificationType.QE_REPORT.to_bytes(2, "little") + _length(inner, 4) + inner
+    section = signature + attestation_key + inner
+    return signed + _length(section, 4) + section
 
 
 def signed_part(header: QuoteHeader, body: Body, body_type: int | None = None) -> bytes:

@@ -30,3 +30,7 @@ class Memory(Generic[K, V]):
                 del entries[next(iter(entries))]
         entries[key] = value
         return value
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entries.clear()
