@@ -8,6 +8,7 @@ What the extensions say is read; whether it permits what the certificate is used
 Source: Intel "PCK Certificate and Certificate Revocation List Profile Specification"; RFC 5280.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -98,6 +99,11 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def to_pem(self) -> bytes:
         """The certificate in PEM."""
         return pem.encode(self.der, "CERTIFICATE")
+
+
+def write_chain(certificates: Iterable[Certificate]) -> bytes:
+    """The writer of chains: PEM blocks in the order given."""
+    return b"".join(certificate.to_pem() for certificate in certificates)
 
 
 @lru_cache(maxsize=256)

@@ -59,6 +59,10 @@ class Crl(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """The list in PEM."""
         return pem.encode(self.der, "X509 CRL")
 
+    def to_hex(self) -> bytes:
+        """The list as PCCS API 3.0 sends it: its DER in hex."""
+        return binascii.hexlify(self.der)
+
 
 def to_der(data: bytes) -> bytes:
     """The DER of a CRL given as DER, PEM, or hex of DER (a trailing NUL or newline is ignored)."""

@@ -4,6 +4,7 @@ Rows are data: documentation, `dcap explain` and the tests print them. `step` or
 2 collateral, 3 PCK chain, 4 quote, 5 policy. `kind` is what a failure means for the exit status:
 
     format 2 · truth 3 · tcb 4 (TCB or collateral policy) · identity 5 (identity or attributes)
+    unavailable 6 (a piece that is needed to know is missing)
 
 `qvl` names the Status of Intel's QVL for the same fault, where it has one (`verification.md` §5.1).
 Once published, a code keeps its meaning.
@@ -15,8 +16,9 @@ FORMAT = "format"
 TRUTH = "truth"
 TCB = "tcb"
 IDENTITY = "identity"
+UNAVAILABLE = "unavailable"
 
-EXIT_STATUS = {FORMAT: 2, TRUTH: 3, TCB: 4, IDENTITY: 5}
+EXIT_STATUS = {FORMAT: 2, TRUTH: 3, TCB: 4, IDENTITY: 5, UNAVAILABLE: 6}
 
 
 class Check(msgspec.Struct, frozen=True, gc=False):
@@ -114,7 +116,7 @@ _ROWS: list[Check] = [
     *_document("2.10", "qe-identity", "QE identity",
                ("STATUS_SGX_ENCLAVE_IDENTITY_INVALID_SIGNATURE",
                 "STATUS_SGX_ENCLAVE_IDENTITY_INVALID")),
-    Check("pck-chain-present", "3.0", TRUTH, "a PCK certificate chain is there",
+    Check("pck-chain-present", "3.0", UNAVAILABLE, "a PCK certificate chain is there",
           "the quote carries no chain (it names its platform instead): give the PCK chain with the "
           "collateral; the attester's quote provider was not working when the quote was made",
           "STATUS_SGX_PCK_MISSING"),

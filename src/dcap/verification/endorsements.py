@@ -58,6 +58,7 @@ class Authentic(msgspec.Struct):
     qe_identity: EnclaveIdentity | None = None
     windows: tuple[Window, ...] = ()
     pck_certificate_chain: bytes | None = None
+    pck_crl_issuer_chain: bytes | None = None
     #: Signatures that PCK chains share with the collateral.
     proven: frozenset[Claim] = frozenset()
     #: Proven PCK chains by their bytes, proven QE reports by (key, report, signature), TCB
@@ -156,6 +157,7 @@ def check_endorsements(
     signatures = signatures or Signatures()
     authentic = Authentic(at=at, anchor=anchor)
     authentic.pck_certificate_chain = collateral.pck_certificate_chain
+    authentic.pck_crl_issuer_chain = collateral.pck_crl_issuer_chain
     pieces = _read(collateral, ledger)
     if run is not None:
         signatures.prefetch([*_claims(pieces), *also()], run)

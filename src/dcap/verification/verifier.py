@@ -23,6 +23,7 @@ import msgspec
 
 from dcap.errors import FormatError, VerificationError
 from dcap.formats.certificate import Certificate
+from dcap.formats.certification import CertificationType
 from dcap.formats.pck_extensions import PckExtensions
 from dcap.formats.quote import INTEL_QE_VENDOR_ID, Quote
 from dcap.verification import chain, qe_identity, revocation, tdx_module
@@ -190,8 +191,13 @@ def _check_bindings(evidence: Evidence, ledger: Ledger) -> None:
 
 
 def _chain_of(evidence: Evidence, authentic: Authentic | None) -> bytes:
-    if evidence.quote.certification.is_chain:
-        return evidence.quote.certification.data
+    """The PCK chain: in the quote (type 5), completed by the CRL's issuers (type 4), or beside it."""
+    certification = evidence.quote.certification
+    if certification.is_chain:
+        return certification.data
+    issuers = authentic.pck_crl_issuer_chain if authentic else None
+    if certification.type == CertificationType.PCK_CERTIFICATE and issuers:
+        return certification.data + b"\n" + issuers
     beside = evidence.pck_certificate_chain
     return beside or (authentic and authentic.pck_certificate_chain) or b""
 
