@@ -1,8 +1,6 @@
 """JSON that is signed: the exact bytes are kept, and two readers cannot read two things in it."""
 
-import json
 import tracemalloc
-from typing import Any
 
 import msgspec
 import pytest
@@ -143,11 +141,6 @@ TWICE_IN_RESPONSE: dict[str, bytes] = {
 def test_no_member_of_a_response_occurs_twice(name: str) -> None:
     """A response with a member twice, however it is spelled, is refused: two readers could differ."""
     assert refusal(TWICE_IN_RESPONSE[name] % HEX).code == "json-repeated-member"
-
-
-def body(world: World) -> dict[str, Any]:
-    """A sound TCB info, as a dict."""
-    return dict(json.loads(world.tcb_info("TDX")))
 
 
 #: What stands in a sound TCB info -> what takes its place: the same member a second time.

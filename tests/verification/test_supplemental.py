@@ -5,10 +5,11 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 import pytest
-from forge import World, certificates, keys, pck
+from forge import World, keys, pck
 from trial import LOOSE, endorsed, judged, pck_ca_twin, tcb_signing_twin
 from worlds import AT
 
+from dcap import AttestationResult
 from dcap.verification.supplemental import Supplemental
 
 DAY = timedelta(days=1)
@@ -39,31 +40,31 @@ class Dates(NamedTuple):
     expires: Any = None
 
 
-def _facts(world: World, item: str = "", dates: Dates = Dates()) -> Supplemental:
-    """The facts of the truth in which one item has other dates."""
-    certificate = {
-        name: value
-        for name, value in (("not_before", dates.issued), ("not_after", dates.expires))
-        if value is not None
+def _result(world: World, item: str, dates: Dates) -> AttestationResult:
+    """The judgement on the truth, in which one item has other dates."""
+    validity = {
+        name: date
+        for name, date in (("not_before", dates.issued), ("not_after", dates.expires))
+        if date is not None
     }
-    chain_changes: dict[str, Any] = {}
-    quote = None
+    if item == "pck-chain":
+        return judged(world, world.quote(pck=world.pck(**validity)), policy=LOOSE)
     if item in _ISSUER_CHAINS:
         piece, maker = _ISSUER_CHAINS[item]
-        chain_changes[piece] = world.chain(maker(world, **certificate), world.root)
-    elif item == "pck-chain":
-        quote = world.quote(pck=world.pck(**certificate))
-    elif item:
-        crl = item.endswith("crl")
-        names = ("this_update", "next_update") if crl else ("issue_date", "next_update")
+        changes: dict[str, Any] = {piece: world.chain(maker(world, **validity), world.root)}
+    else:
         piece = item.replace("-", "_")
-        chain_changes = {
-            f"{piece}_{name}": value
-            for name, value in zip(names, dates, strict=True)
-            if value is not None
+        issue = "this_update" if item.endswith("crl") else "issue_date"
+        changes = {
+            f"{piece}_{name}": date
+            for name, date in ((issue, dates.issued), ("next_update", dates.expires))
+            if date is not None
         }
-    result = judged(world, quote, endorsed(world, **chain_changes), policy=LOOSE)
-    facts = result.supplemental()
+    return judged(world, collateral=endorsed(world, **changes), policy=LOOSE)
+
+
+def _facts(world: World, item: str = ITEMS[0], dates: Dates = Dates()) -> Supplemental:
+    facts = _result(world, item, dates).supplemental()
     assert facts is not None
     return facts
 
@@ -82,19 +83,8 @@ def test_each_item_in_turn_is_the_first_to_expire(world: World, item: str) -> No
 @pytest.mark.parametrize("item", ITEMS)
 def test_each_item_in_turn_has_already_expired(world: World, item: str) -> None:
     """An item past its time fails its own expiry check and no other, and the facts say so."""
-    code = f"{item}-expiry"
-    certificate = {"not_after": AT - HOUR}
-    changes: dict[str, Any] = {}
-    quote = None
-    if item in _ISSUER_CHAINS:
-        piece, maker = _ISSUER_CHAINS[item]
-        changes[piece] = world.chain(maker(world, **certificate), world.root)
-    elif item == "pck-chain":
-        quote = world.quote(pck=world.pck(**certificate))
-    else:
-        changes[f"{item.replace('-', '_')}_next_update"] = AT - HOUR
-    result = judged(world, quote, endorsed(world, **changes))
-    assert [finding.code for finding in result.failures] == [code]
+    result = _result(world, item, Dates(expires=AT - HOUR))
+    assert [finding.code for finding in result.failures] == [f"{item}-expiry"]
     assert result.exit_status == 4
     assert result.to_dict()["collateral"]["expired"] is True
     assert judged(world).to_dict()["collateral"]["expired"] is False
@@ -208,4 +198,3 @@ def test_a_number_of_any_size_can_be_told(world: World) -> None:
     assert facts is not None
     assert facts.pck_crl_num == (1 << 159) - 1
     assert str(facts.pck_crl_num) in result.to_json()
-    assert certificates.CRL_NUMBER == "2.5.29.20"

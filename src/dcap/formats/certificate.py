@@ -79,7 +79,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @classmethod
     def parse_chain(cls, text: bytes) -> tuple["Certificate", ...]:
         """Every certificate of a PEM text, in order."""
-        return _parse_chain(text)
+        return tuple([cls.parse(block) for block in pem.blocks(text, "CERTIFICATE")])
 
     @property
     def common_name(self) -> str:
@@ -166,11 +166,6 @@ def _parse(data: bytes) -> Certificate:
         public_key=public_key,
         **meaning,
     )
-
-
-@remembered(512)
-def _parse_chain(text: bytes) -> tuple[Certificate, ...]:
-    return tuple([Certificate.parse(block) for block in pem.blocks(text, "CERTIFICATE")])
 
 
 def algorithm(data: bytes, at: int) -> int:

@@ -14,6 +14,7 @@ import msgspec
 from dcap.errors import FormatError
 from dcap.formats import der
 from dcap.formats.certificate import SGX_EXTENSION
+from dcap.formats.remembered import remembered
 
 COMPONENTS = 16
 
@@ -102,6 +103,7 @@ _PCE_SVN_MEMBER = 17
 _CPU_SVN_MEMBER = 18
 
 
+@remembered(512)
 def _parse(data: bytes) -> PckExtensions:
     fields: dict[str, object] = {}
     at, end = der.whole(data, der.SEQUENCE)

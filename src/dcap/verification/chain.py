@@ -7,6 +7,7 @@ issues, a root never signs documents, a PCK CA never is a leaf.
 Source: Intel PCK certificate profile; QVL `PckCertificate`/`CertificateChain`; `verification.md` §4.
 """
 
+from collections.abc import Callable
 from datetime import datetime
 from enum import Enum
 from functools import lru_cache
@@ -15,6 +16,7 @@ import msgspec
 
 from dcap.errors import FormatError
 from dcap.formats.certificate import CRL_SIGN, DIGITAL_SIGNATURE, KEY_CERT_SIGN, Certificate
+from dcap.formats.remembered import remembered
 from dcap.verification.anchors import TrustAnchor
 from dcap.verification.findings import Ledger
 from dcap.verification.signature import Claim, Signatures
@@ -92,17 +94,30 @@ def read(
 ) -> tuple[Certificate, ...] | None:
     """Steps 1 and 2 of a chain: read it, and put each certificate in its role."""
     try:
-        certificates = Certificate.parse_chain(chain)
+        ordered = _READ[roles](chain)
     except FormatError as error:
         ledger.failed(f"{name}-format", str(error))
         return None
     ledger.passed(f"{name}-format")
-    ordered = assign(certificates, roles)
     if isinstance(ordered, str):
         ledger.failed(f"{name}-roles", ordered)
         return None
     ledger.passed(f"{name}-roles")
     return ordered
+
+
+def _reader(roles: tuple[Role, ...]) -> Callable[[bytes], tuple[Certificate, ...] | str]:
+    @remembered(512)
+    def ordered(chain: bytes) -> tuple[Certificate, ...] | str:
+        return assign(Certificate.parse_chain(chain), roles)
+
+    return ordered
+
+
+#: Reading a chain and ordering it is a function of its bytes and the roles.
+_READ: dict[tuple[Role, ...], Callable[[bytes], tuple[Certificate, ...] | str]] = {
+    roles: _reader(roles) for roles in (PCK_CHAIN, CRL_ISSUER_CHAIN, TCB_SIGNING_CHAIN)
+}
 
 
 def claims(ordered: tuple[Certificate, ...]) -> list[Claim]:

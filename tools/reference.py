@@ -1,0 +1,483 @@
+"""The reference pages under docs/reference/, made of the tables and comments in the source.
+
+    python tools/reference.py            write the pages
+    python tools/reference.py --check    exit 1, with the difference, where one is not current
+
+No page repeats by hand what the source says: policy keys come from the `#:` comments above the fields,
+findings, errors and exit statuses from their tables, commands from click, the types in a result from
+results of forged evidence. Written by hand are the meanings of a result's names
+(`docs/reference/result.toml`); a name without a meaning, or a meaning without a name, is an error.
+The output depends on the source alone.
+"""
+
+import ast
+import difflib
+import importlib
+import io
+import sys
+import textwrap
+import tokenize
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ROOT / "docs" / "reference"
+sys.path[:0] = [str(ROOT / "tests")]
+
+import click
+import msgspec
+from forge import World
+from worlds import AT, anchor_of, collateral_of
+
+from dcap import errors
+from dcap.appraisal import AttestationResult, Policy, Release, appraise, policy, reference_values
+from dcap.appraisal.claims import claims_of
+from dcap.cli import glossary
+from dcap.cli.main import COMMANDS, cli
+from dcap.formats.quote import Quote
+from dcap.verification.checks import CHECKS, EXIT_STATUS
+from dcap.verification.status import TcbStatus
+
+NOTICE = "<!-- Made by `make docs` from the source; edit it there. -->"
+HELP_WIDTH = 92
+Row = tuple[str, ...]
+
+
+def main(arguments: list[str]) -> int:
+    """Write every page, or compare it with what is there."""
+    makers = {
+        "policy.md": policy_page,
+        "findings.md": findings_page,
+        "errors.md": errors_page,
+        "cli.md": cli_page,
+        "result.md": result_page,
+    }
+    stale = 0
+    for name, make in makers.items():
+        path, text = PAGES / name, f"{NOTICE}\n\n{make().strip()}\n"
+        if "--check" not in arguments:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            continue
+        present = path.read_text(encoding="utf-8") if path.exists() else ""
+        if present != text:
+            stale += 1
+            sys.stdout.writelines(_difference(name, present, text))
+    if stale:
+        print(f"{stale} of {len(makers)} reference pages are not current: run `make docs`")
+    return 1 if stale else 0
+
+
+def _difference(name: str, present: str, text: str) -> Iterator[str]:
+    old, new = present.splitlines(keepends=True), text.splitlines(keepends=True)
+    return difflib.unified_diff(old, new, f"docs/reference/{name}", f"{name} by tools/reference.py")
+
+
+# policy.md
+
+
+def policy_page() -> str:
+    """Every key of a policy and of a release."""
+    statuses = ", ".join(f"`{status}`" for status in policy.ACCEPTABLE)
+    return "\n\n".join(
+        [
+            "# Policy",
+            _prose(policy),
+            "An example:",
+            f"```toml\n# policy.toml\n{EXAMPLE_POLICY.strip()}\n```",
+            "## Keys of a policy",
+            table(("key", "type", "default", "meaning"), _fields(Policy, policy)),
+            f"TCB statuses: {statuses}. `Revoked` cannot be accepted.",
+            f"A duration: {_uncapitalised(_first(policy.duration))}",
+            "## Keys of a release",
+            _prose_of(Release),
+            _release_rules(),
+            table(("key", "type", "in quotes of", "compared how"), list(_release_fields())),
+        ]
+    )
+
+
+EXAMPLE_POLICY = """
+name = "production"
+accepted_tcb_statuses = ["UpToDate", "SWHardeningNeeded"]
+rejected_advisories = ["INTEL-SA-00828"]
+minimum_tcb_date = 2024-03-13
+maximum_collateral_age = "7d"
+
+[[release]]
+name = "signer, from version 3 on"
+mrsigner = "815f42f11cf64430c30bab7816ba596a1da0130c3b028b673133a66cf9a3e0e6"
+product_id = 1
+minimum_svn = 3
+
+[[release]]
+name = "one TD image, two firmwares"
+mrtd = [
+  "91eb2b44d141d4ece09f0c75c2c53d247a3c68edd7fafe8a3520c942a604a407de03ae6dc5f87f27428b2538873118b7",
+  "c68518a0ebb42136c12b2275164f8c72f25fa9a34392228687ed6e9caeb9c0f1dbd895e9cf475121c029dc47e70e91fd",
+]
+"""
+
+#: How a person calls the types of the fields.
+_TYPES = {
+    "str": "text",
+    "bool": "`true` or `false`",
+    "int": "whole number",
+    "Duration": "duration",
+    "Hexes": "hex, one or a list",
+    "TcbStatus": "TCB status",
+    "date | datetime": "date or instant",
+    "datetime | date": "date or instant",
+    "datetime": "date or instant",
+    "Release": "release",
+    "Literal['any']": '`"any"`',
+}
+
+
+def _fields(kind: type[msgspec.Struct], module: ModuleType) -> list[Row]:
+    comments, annotations = _declared(module, kind.__name__)
+    rows = []
+    for field in msgspec.structs.fields(kind):
+        name = field.encode_name
+        meaning = comments.get(field.name) or _mask_of(name)
+        rows.append((f"`{name}`", _type(annotations[field.name]), _default(field), meaning))
+    return rows
+
+
+def _mask_of(name: str) -> str:
+    if not name.endswith("_mask"):
+        raise SystemExit(f"{name} has no `#:` comment that says what it means")
+    return f"The mask of `{name.removesuffix('_mask')}` (hex); absent: every bit is compared."
+
+
+def _declared(module: ModuleType, name: str) -> tuple[dict[str, str], dict[str, str]]:
+    """The `#:` comment above each field of a class, and the field's annotation as it is written."""
+    source = Path(module.__file__ or "").read_text(encoding="utf-8")
+    lines = {
+        token.start[0]: token.string.removeprefix("#:").strip()
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT and token.string.startswith("#:")
+    }
+    declared = next(
+        node
+        for node in ast.parse(source).body
+        if isinstance(node, ast.ClassDef) and node.name == name
+    )
+    comments, annotations = {}, {}
+    for node in declared.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            annotations[node.target.id] = ast.unparse(node.annotation)
+            first = node.lineno
+            while first - 1 in lines:
+                first -= 1
+            if text := " ".join(lines[line] for line in range(first, node.lineno)):
+                comments[node.target.id] = text
+    return comments, annotations
+
+
+def _type(annotation: str) -> str:
+    text = annotation.removesuffix(" | None")
+    inner = text.removeprefix("tuple[").removesuffix(", ...]")
+    word = _TYPES.get(inner, f"`{inner}`")
+    return f"list of {word}" if inner != text else word
+
+
+def _default(field: Any) -> str:
+    if field.required:
+        return "(must be given)"
+    value = field.default
+    if value is None:
+        return "absent"
+    return f"`{_toml(value)}`"
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(_toml(one) for one in value)}]"
+    if isinstance(value, (date, datetime)):
+        return value.isoformat()
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _release_rules() -> str:
+    pins = ", ".join(f"`{pin}`" for pin in reference_values.PINS)
+    return f"A release must name one of {pins}, and none of the other TEE."
+
+
+def _release_fields() -> Iterator[Row]:
+    """The keys of a release: how each is compared follows from the tables it stands in."""
+    comments, annotations = _declared(reference_values, "Release")
+    claims = {
+        "SGX": claims_of(Quote.parse(World(at=AT).quote())),
+        "TDX": claims_of(Quote.parse(World(at=AT).quote(5, "tdx", body_type=4))),
+    }
+    for field in msgspec.structs.fields(Release):
+        name = field.encode_name
+        claim = name.removesuffix("_mask").removeprefix("minimum_")
+        tees = " and ".join(tee for tee, found in claims.items() if claim in found)
+        how, kind = comments.get(field.name, ""), _type(annotations[field.name])
+        if name in reference_values.MEASUREMENTS:
+            kind = f"hex of {reference_values.MEASUREMENTS[name]} bytes, one or a list"
+            how = how or "the quote's is one of these"
+        elif claim in reference_values.MASKED:
+            kind = f"hex of {reference_values.MASKED[claim]} bytes"
+            how = how or (_mask_of(name) if claim != name else "equal, under the mask")
+        elif name.startswith("minimum_"):
+            how = how or "the quote's is at least this"
+        elif name == "name":
+            how, tees = how or "not compared: the result repeats it as `release`", "–"
+        else:
+            how = how or "equal"
+        yield f"`{name}`", kind, tees, how
+
+
+# findings.md
+
+
+def findings_page() -> str:
+    """Every check, in the order of the procedure."""
+    titles = {
+        "1": "Step 1: the evidence",
+        "2": "Step 2: the collateral",
+        "3": "Step 3: the PCK certificate",
+        "4": "Step 4: the quote",
+        "5": "Step 5: the policy",
+    }
+    text = [
+        "# Findings",
+        "Every check there is, in the order of the procedure. A finding carries the code of its check, "
+        "whether it passed or failed, so `ok` tells the two apart. A code keeps its meaning for good. "
+        "`dcap explain CODE` shows one row.",
+        "*Exit* is the exit status where this check is the gravest that failed (2 before 3 before 4 "
+        "before 5). *QVL* is the status that Intel's Quote Verification Library has for the same "
+        "fault, where it has one.",
+        "Where the evidence cannot be read at all, the finding of step 1.1 carries the code of what was "
+        "wrong with the bytes ([errors](errors.md), exit status 2) instead of `evidence-format`.",
+    ]
+    for number, title in titles.items():
+        rows = [
+            (
+                check.step,
+                f"`{check.code}`",
+                check.passed,
+                str(EXIT_STATUS[check.kind]),
+                check.mend,
+                f"`{check.qvl.removeprefix('STATUS_')}`" if check.qvl else "",
+            )
+            for check in CHECKS.values()
+            if check.step.partition(".")[0] == number
+        ]
+        text += [
+            f"## {title}",
+            table(("step", "code", "what holds when it passes", "exit", "what to do", "QVL"), rows),
+        ]
+    return "\n\n".join(text)
+
+
+# errors.md
+
+
+def errors_page() -> str:
+    """Exit statuses, the tree of exceptions, and every error code."""
+    statuses = [(str(n), *words) for n, words in sorted(glossary.EXIT_STATUSES.items())]
+    codes = [
+        (f"`{code}`", str(status), meaning, mend)
+        for code, (status, meaning, mend) in sorted(glossary.ERROR_CODES.items())
+    ]
+    return "\n\n".join(
+        [
+            "# Errors and exit statuses",
+            "## Exit statuses of `dcap`",
+            table(("status", "meaning", "what to do"), statuses),
+            "## Exceptions",
+            _prose(errors),
+            "## Error codes",
+            "`DcapError.code`, in alphabetical order; `dcap explain CODE` shows one. The codes of "
+            "findings are [elsewhere](findings.md).",
+            table(("code", "exit", "meaning", "what to do"), codes),
+        ]
+    )
+
+
+# cli.md
+
+
+def cli_page() -> str:
+    """The help of every command, as `--help` prints it."""
+    text = [
+        "# Command line",
+        "stdout carries the result, stderr warnings and errors. `-` is standard input. `NO_COLOR` is "
+        "obeyed. [Exit statuses](errors.md).",
+    ]
+    commands: dict[str, click.Command] = {"dcap": cli}
+    for name, (module, _) in COMMANDS.items():
+        commands[f"dcap {name}"] = importlib.import_module(module).command
+    for name, command in commands.items():
+        given = {"help_option_names": ["-h", "--help"], "terminal_width": HELP_WIDTH}
+        context = click.Context(command, info_name=name, **given)  # type: ignore[arg-type]
+        text += [f"## `{name}`", f"```text\n{command.get_help(context).rstrip()}\n```"]
+    return "\n\n".join(text)
+
+
+# result.md
+
+
+def result_page() -> str:
+    """The JSON of a result: every name, its types as they occur, its meaning."""
+    samples = list(_samples())
+    found: dict[str, set[str]] = {}
+    for sample in samples:
+        _collect(sample, "", found)
+    meanings = tomllib.loads((PAGES / "result.toml").read_text(encoding="utf-8"))
+    described = {
+        (f"{section}.{name}" if section != "result" else name): meaning
+        for section, names in meanings.items()
+        for name, meaning in names.items()
+    }
+    missing, unknown = found.keys() - described.keys(), described.keys() - found.keys()
+    if missing or unknown:
+        raise SystemExit(
+            f"docs/reference/result.toml lacks {sorted(missing)}, has too much {sorted(unknown)}"
+        )
+    rows = [(f"`{name}`", _types(found[name]), meaning) for name, meaning in described.items()]
+    example = _shortened(samples[0])
+    return "\n\n".join(
+        [
+            "# Result",
+            "What `dcap verify --json` prints and `AttestationResult.to_json()` returns. Names keep "
+            "their meaning; `schema` counts changes that would break a reader. New names may come at "
+            "any time: skip what you do not know.",
+            "Where no result can be made (exit statuses 1 and 6), `dcap verify --json` prints "
+            '`{"schema": 1, "error": {"code", "what", "where", "mend"}}` instead: look for `error` '
+            "first.",
+            table(("name", "type", "meaning"), rows),
+            "## Example",
+            "A forged SGX quote of the tests, under a test root, on a platform that is out of date. "
+            f"Of its {len(samples[0]['findings'])} findings two are shown, of the "
+            f"{len(samples[0]['collateral']['pieces'])} pieces of collateral one.",
+            f"```json\n{_json(example)}\n```",
+        ]
+    )
+
+
+def _samples() -> Iterator[dict[str, Any]]:
+    """Results that have every name of the JSON between them; the first is the example."""
+    world = World(at=AT)
+    signer = Policy(
+        name="example",
+        releases=(Release(name="v1.4.2", mrsigner=_claims(world, "sgx")["mrsigner"]),),
+    )
+    low = {"components": (2,) * 4 + (3, 1, 0, 4) + (0,) * 8, "pcesvn": 11}
+    yield _judge(world, "sgx", signer, pck=world.pck(**low)).to_dict()
+    any_identity = Policy(identity="any")
+    yield _judge(world, "sgx", any_identity, ca="platform").to_dict(platform_ids=True)
+    tdx = {"version": 5, "body_type": 4, "ca": "platform"}
+    yield _judge(world, "tdx", any_identity, **tdx).to_dict(platform_ids=True)
+    yield _judge(world, "sgx", signer, signature=bytes(64)).to_dict()
+    yield appraise(b"no quote", None, Policy(), at=AT).to_dict()
+
+
+def _claims(world: World, tee: str) -> dict[str, Any]:
+    return claims_of(Quote.parse(world.quote(tee=tee)))
+
+
+def _judge(world: World, tee: str, wanted: Policy, **draft: Any) -> AttestationResult:
+    beside = {name: draft[name] for name in ("pck", "ca") if name in draft}
+    collateral = collateral_of(world.collateral(tee, **beside))
+    quote = world.quote(tee=tee, **draft)
+    return appraise(quote, collateral, wanted, at=AT, anchor=anchor_of(world))
+
+
+def _collect(value: Any, path: str, found: dict[str, set[str]]) -> None:
+    """Note the types of `value` under `path`, and of everything within."""
+    if isinstance(value, dict):
+        for name, member in value.items():
+            _collect(member, f"{path}.{name}" if path else name, found)
+    elif isinstance(value, list):
+        kinds = found.setdefault(path, set())
+        kinds |= {f"list of {_word(one)}" for one in value} or {"list"}
+        for one in value:
+            if isinstance(one, dict):
+                _collect(one, f"{path}[]", found)
+    else:
+        found.setdefault(path, set()).add(_word(value))
+
+
+def _word(value: Any) -> str:
+    words = {bool: "true or false", int: "number", dict: "objects", type(None): "null"}
+    if isinstance(value, TcbStatus):
+        return "text"
+    return words.get(type(value), "text")
+
+
+def _types(kinds: set[str]) -> str:
+    if len(kinds) > 1:
+        kinds = kinds - {"list"}
+    return " or ".join(sorted(kinds, key=lambda kind: (kind == "null", kind)))
+
+
+def _shortened(sample: dict[str, Any]) -> dict[str, Any]:
+    passed = next(finding for finding in sample["findings"] if finding["ok"])
+    failed = next(finding for finding in sample["findings"] if not finding["ok"])
+    collateral = {**sample["collateral"], "pieces": sample["collateral"]["pieces"][:1]}
+    return {**sample, "findings": [passed, failed], "collateral": collateral}
+
+
+def _json(value: object) -> str:
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+
+
+# Markdown
+
+
+def table(head: Row, rows: Iterable[Row]) -> str:
+    """A table; columns are not aligned, so that one long row does not change all."""
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", r"\|")
+
+
+def _prose(module: ModuleType) -> str:
+    """A module's docstring, without its title and what it says of its sources."""
+    return _markdown(module.__doc__ or "", module.__dict__)
+
+
+def _prose_of(kind: type) -> str:
+    return _markdown(kind.__doc__ or "", {})
+
+
+def _markdown(docstring: str, _: Mapping[str, object]) -> str:
+    """Paragraphs as they stand; indented ones become code blocks."""
+    title, _, rest = docstring.strip().partition("\n")
+    parts = textwrap.dedent(rest).strip("\n").split("\n\n") if rest.strip() else []
+    found = [title]
+    for part in parts:
+        if part.startswith(("Source:", "Not here:")):
+            continue
+        code = part.startswith("    ")
+        if code and found[-1].endswith("\n```"):
+            found[-1] = found[-1].removesuffix("```") + f"\n{textwrap.dedent(part)}\n```"
+        else:
+            found.append(f"```text\n{textwrap.dedent(part)}\n```" if code else part)
+    return "\n\n".join(found)
+
+
+def _first(function: Any) -> str:
+    return (function.__doc__ or "").strip().partition("\n")[0]
+
+
+def _uncapitalised(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
