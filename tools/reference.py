@@ -18,7 +18,7 @@ import sys
 import textwrap
 import tokenize
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime
 from pathlib import Path
 from types import ModuleType
@@ -87,14 +87,14 @@ def policy_page() -> str:
         [
             "# Policy",
             _prose(policy),
-            "An example:",
-            f"```toml\n# policy.toml\n{EXAMPLE_POLICY.strip()}\n```",
+            "A longer one, which can be read as it stands:",
+            f"```toml\n{EXAMPLE_POLICY.strip()}\n```",
             "## Keys of a policy",
             table(("key", "type", "default", "meaning"), _fields(Policy, policy)),
             f"TCB statuses: {statuses}. `Revoked` cannot be accepted.",
             f"A duration: {_uncapitalised(_first(policy.duration))}",
             "## Keys of a release",
-            _prose_of(Release),
+            _prose(Release),
             _release_rules(),
             table(("key", "type", "in quotes of", "compared how"), list(_release_fields())),
         ]
@@ -136,6 +136,7 @@ _TYPES = {
     "Release": "release",
     "Literal['any']": '`"any"`',
 }
+_PLURALS = {"text": "texts", "TCB status": "TCB statuses", "release": "releases"}
 
 
 def _fields(kind: type[msgspec.Struct], module: ModuleType) -> list[Row]:
@@ -183,7 +184,7 @@ def _type(annotation: str) -> str:
     text = annotation.removesuffix(" | None")
     inner = text.removeprefix("tuple[").removesuffix(", ...]")
     word = _TYPES.get(inner, f"`{inner}`")
-    return f"list of {word}" if inner != text else word
+    return f"list of {_PLURALS.get(word, word)}" if inner != text else word
 
 
 def _default(field: Any) -> str:
@@ -254,8 +255,8 @@ def findings_page() -> str:
         "Every check there is, in the order of the procedure. A finding carries the code of its check, "
         "whether it passed or failed, so `ok` tells the two apart. A code keeps its meaning for good. "
         "`dcap explain CODE` shows one row.",
-        "*Exit* is the exit status where this check is the gravest that failed (2 before 3 before 4 "
-        "before 5). *QVL* is the status that Intel's Quote Verification Library has for the same "
+        "*Exit* is the exit status that a failure asks for; of several failures the lowest number "
+        "decides. *QVL* is the status that Intel's Quote Verification Library has for the same "
         "fault, where it has one.",
         "Where the evidence cannot be read at all, the finding of step 1.1 carries the code of what was "
         "wrong with the bytes ([errors](errors.md), exit status 2) instead of `evidence-format`.",
@@ -353,6 +354,9 @@ def result_page() -> str:
             "What `dcap verify --json` prints and `AttestationResult.to_json()` returns. Names keep "
             "their meaning; `schema` counts changes that would break a reader. New names may come at "
             "any time: skip what you do not know.",
+            "What could not be learned is null or absent: `platform` is empty where the PCK certificate "
+            "could not be read, `collateral` has two names, both null, where the quote was not proven, "
+            "and `claims`, which are what the quote says, true or not, are those of its TEE.",
             "Where no result can be made (exit statuses 1 and 6), `dcap verify --json` prints "
             '`{"schema": 1, "error": {"code", "what", "where", "mend"}}` instead: look for `error` '
             "first.",
@@ -380,6 +384,10 @@ def _samples() -> Iterator[dict[str, Any]]:
     tdx = {"version": 5, "body_type": 4, "ca": "platform"}
     yield _judge(world, "tdx", any_identity, **tdx).to_dict(platform_ids=True)
     yield _judge(world, "sgx", signer, signature=bytes(64)).to_dict()
+    hexed = appraise(
+        world.quote().hex().encode(), collateral_of(world.collateral()), any_identity, at=AT
+    )
+    yield hexed.to_dict()
     yield appraise(b"no quote", None, Policy(), at=AT).to_dict()
 
 
@@ -446,16 +454,12 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", r"\|")
 
 
-def _prose(module: ModuleType) -> str:
-    """A module's docstring, without its title and what it says of its sources."""
-    return _markdown(module.__doc__ or "", module.__dict__)
+def _prose(documented: ModuleType | type) -> str:
+    """A docstring, without what it says of its sources."""
+    return _markdown(documented.__doc__ or "")
 
 
-def _prose_of(kind: type) -> str:
-    return _markdown(kind.__doc__ or "", {})
-
-
-def _markdown(docstring: str, _: Mapping[str, object]) -> str:
+def _markdown(docstring: str) -> str:
     """Paragraphs as they stand; indented ones become code blocks."""
     title, _, rest = docstring.strip().partition("\n")
     parts = textwrap.dedent(rest).strip("\n").split("\n\n") if rest.strip() else []

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from datetime import timedelta, timezone
+from datetime import date, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -211,6 +211,21 @@ def test_steps_that_a_failure_kept_from_running_are_listed(world: World) -> None
     unreached = {item.partition(":")[0] for item in result.not_checked}
     assert {"tcb-info-format", "fmspc", "tcb-level", "tcb-status", "debug"} <= unreached
     assert unreached.isdisjoint(finding.code for finding in result.findings)
+
+
+def test_what_the_policy_asked_in_vain_is_listed(world: World) -> None:
+    """A check that the policy asks for and that was not reached is never passed over in silence."""
+    policy = Policy(
+        report_data="01",
+        attributes="05" + "00" * 15,
+        minimum_evaluation_number=1,
+        minimum_tcb_date=date(2025, 1, 1),
+        releases=(Release(name="v1", mrenclave="ab" * 32),),
+    )
+    result = judge(world, policy, quote=world.quote(signing_key=world.key("another")))
+    unreached = {item.partition(":")[0] for item in result.not_checked}
+    asked = {"report-data", "attributes", "evaluation-number", "tcb-date", "identity"}
+    assert asked - unreached == set()
 
 
 def test_an_accepted_result_leaves_no_step_unreached(world: World) -> None:

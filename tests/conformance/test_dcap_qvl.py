@@ -7,13 +7,13 @@ Whether they accept, the TCB status and the set of advisories must be the same; 
 from typing import Any
 
 import pytest
-from worlds import Vector, each_vector, vectors_path
 
 from conformance.divergences import MOST, listed, reason, reasons
 from dcap import Policy, Quote, appraise
 from dcap.appraisal.policy import ACCEPTABLE
 from dcap.formats.certificate import Certificate
 from dcap.formats.pck_extensions import PckExtensions
+from worlds import Vector, each_vector, vectors_path
 
 dcap_qvl = pytest.importorskip("dcap_qvl", reason="dcap-qvl is not installed (dev group)")
 

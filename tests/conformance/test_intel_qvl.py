@@ -4,13 +4,12 @@ dcap accepts what QVL accepts and refuses what it refuses, for at least its reas
 stricter or pins otherwise, `divergences.toml` says why. `Check.qvl` is the map between the two.
 """
 
-from worlds import Vector, each_vector
-
 from conformance.divergences import reason
 from dcap import Policy, appraise
 from dcap.appraisal.policy import ACCEPTABLE
 from dcap.appraisal.result import AttestationResult
 from dcap.verification import INTEL_SGX_ROOT
+from worlds import Vector, each_vector
 
 ANY = Policy(
     accepted_tcb_statuses=ACCEPTABLE,

@@ -11,7 +11,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtensionOID
-from worlds import vectors_path
 
 from dcap.formats import enclave_identity, tcb_info
 from dcap.formats.certificate import Certificate
@@ -19,12 +18,19 @@ from dcap.formats.crl import Crl
 from dcap.formats.enclave_identity import EnclaveIdentity
 from dcap.formats.pck_extensions import PckExtensions
 from dcap.formats.tcb_info import TcbInfo
+from worlds import vectors_path
 
 POOL = vectors_path() / "_pool"
 SGX_EXTENSION = x509.ObjectIdentifier("1.2.840.113741.1.13.1")
 #: How many there were when this was written; fewer would mean that something is not looked at.
 LEAST = {"tcb_info": 63, "qe_identity": 59, "crl": 54, "pck_cert": 165, "ca_cert": 6}
-SUFFIX = {"tcb_info": "json", "qe_identity": "json", "crl": "der", "pck_cert": "der", "ca_cert": "pem"}
+SUFFIX = {
+    "tcb_info": "json",
+    "qe_identity": "json",
+    "crl": "der",
+    "pck_cert": "der",
+    "ca_cert": "pem",
+}
 #: 1.2.840.113741.1.13.1 in DER, and its members: name -> last arcs.
 _PREFIX = bytes.fromhex("2a864886f84d010d01")
 _OCTETS = {"ppid": b"\x01", "pce_id": b"\x03", "fmspc": b"\x04", "platform_instance_id": b"\x06"}

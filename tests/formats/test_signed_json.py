@@ -183,7 +183,9 @@ def test_the_same_member_of_different_objects_is_no_repetition(world: World) -> 
 
     plain = TcbInfo.parse(text)
     escaped = TcbInfo.parse(text.replace(b'"fmspc"', b'"\\u0066mspc"'))
-    extended = TcbInfo.parse(text.replace(b'"tcbType":0', b'"tcbType":0,"new":{"tcbType":1,"a:b":2}'))
+    extended = TcbInfo.parse(
+        text.replace(b'"tcbType":0', b'"tcbType":0,"new":{"tcbType":1,"a:b":2}')
+    )
 
     assert escaped.fmspc == extended.fmspc == plain.fmspc
     assert escaped.levels == extended.levels == plain.levels
@@ -243,7 +245,9 @@ BOMBS: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-@pytest.mark.parametrize("before", [b"", b'{"tcbInfo":', b'{"version":3,"x":', b'{"\\u0061":1,"x":'])
+@pytest.mark.parametrize(
+    "before", [b"", b'{"tcbInfo":', b'{"version":3,"x":', b'{"\\u0061":1,"x":']
+)
 def test_depth_is_bounded(name: str, before: bytes) -> None:
     """JSON nested 100,000 deep is refused, wherever it stands, without exhausting the stack."""
     bomb = before + BOMBS[name] + (b"}" if before else b"")

@@ -64,8 +64,7 @@ def test_both_versions_mean_the_same(world: World, kind: str) -> None:
     assert info.issue_date == datetime(2025, 12, 31, tzinfo=UTC)
     assert info.next_update == datetime(2026, 1, 30, tzinfo=UTC)
     assert [
-        (level.status, level.components, level.pce_svn, level.advisory_ids)
-        for level in info.levels
+        (level.status, level.components, level.pce_svn, level.advisory_ids) for level in info.levels
     ] == [
         (status, bytes(components), pcesvn, tuple(advisories))
         for status, _, components, pcesvn, _, advisories in documents.LEVELS

@@ -26,12 +26,13 @@ try:
     import atheris
 except ImportError:
     version = ".".join(map(str, sys.version_info[:2]))
-    print(
+    sys.stderr.write(
         f"fuzz: atheris cannot be imported by Python {version}, so nothing was fuzzed; use a Python "
-        'for which it has a wheel (pip install "atheris>=3.0")',
-        file=sys.stderr,
+        'for which it has a wheel (pip install "atheris>=3.0")\n'
     )
     sys.exit(2)
+
+import msgspec
 
 with atheris.instrument_imports(include=["dcap"]):
     from dcap.appraisal import Policy, appraise
@@ -49,9 +50,8 @@ with atheris.instrument_imports(include=["dcap"]):
     from dcap.formats.tcb_info import TcbInfo
     from dcap.verification import Evidence, check_endorsements
 
-import msgspec
-from forge import World
-from worlds import AT, Vector, anchor_of, collateral_of, vector_names
+from forge import World  # noqa: E402 - after the instrumented imports, which it makes too
+from worlds import AT, Vector, anchor_of, collateral_of, vector_names  # noqa: E402
 
 WORLD = World(at=AT)
 ANCHOR = anchor_of(WORLD)
@@ -66,6 +66,11 @@ COLLATERAL = {tee: collateral_of(WORLD.collateral(tee)) for tee in ("sgx", "tdx"
 PROOFS = [check_endorsements(COLLATERAL[tee], at=AT, anchor=ANCHOR) for tee in COLLATERAL]
 PIECES = Collateral.__struct_fields__
 
+NUMBERS = (
+    b'{"id":"SGX","version":1,"issueDate":"2025-01-01T00:00:00Z","nextUpdate":'
+    b'"2025-02-01T00:00:00Z","tcbEvalNumbers":[{"tcbEvaluationDataNumber":18,'
+    b'"tcbRecoveryEventDate":"2025-01-01T00:00:00Z","tcbDate":"2025-01-01T00:00:00Z"}]}'
+)
 #: How many inputs were tried: shared, as libFuzzer ends its process without asking Python.
 TRIED = mmap.mmap(-1, 8)
 
@@ -186,9 +191,7 @@ def seeds() -> list[bytes]:
         tcb_info: [WORLD.tcb_info("SGX"), WORLD.tcb_info("TDX"), WORLD.tcb_info("SGX", version=2)],
         identity: [
             WORLD.qe_identity("QE"),
-            b'{"id":"SGX","version":1,"issueDate":"2025-01-01T00:00:00Z",'
-            b'"nextUpdate":"2025-02-01T00:00:00Z","tcbEvalNumbers":[{"tcbEvaluationDataNumber":18,'
-            b'"tcbRecoveryEventDate":"2025-01-01T00:00:00Z","tcbDate":"2025-01-01T00:00:00Z"}]}',
+            NUMBERS,
         ],
         responses: [sgx.tcb_info, sgx.qe_identity],
         collateral_json: [sgx.to_json()],
@@ -199,7 +202,9 @@ def seeds() -> list[bytes]:
         ],
         judged_quote: list(QUOTES.values()),
         judged_collateral: [
-            bytes((i,)) + getattr(sgx, piece) for i, piece in enumerate(PIECES) if getattr(sgx, piece)
+            bytes((i,)) + getattr(sgx, piece)
+            for i, piece in enumerate(PIECES)
+            if getattr(sgx, piece)
         ],
     }
     found = [bytes((TARGETS.index(t),)) + data for t, inputs in pieces.items() for data in inputs]
@@ -230,7 +235,7 @@ def main(arguments: list[str]) -> int:
         os._exit(0)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     end = "nothing escaped" if status == 0 else f"stopped by what stands above (status {status})"
-    print(f"fuzz: {int.from_bytes(TRIED[:], 'little')} inputs tried, {end}", file=sys.stderr)
+    sys.stderr.write(f"fuzz: {int.from_bytes(TRIED[:], 'little')} inputs tried, {end}\n")
     return abs(status)
 
 

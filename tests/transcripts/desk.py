@@ -12,13 +12,11 @@ from base64 import encodebytes
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from unittest.mock import patch
-
-from forge import World
-from worlds import AT, collateral_of
 
 from dcap.cli.main import main
 from dcap.formats.collateral import Collateral
+from forge import World
+from worlds import AT, collateral_of
 
 PROMPT = "$ "
 #: The instant of the forged world, as --at takes it.
@@ -104,10 +102,25 @@ class _Screen(io.StringIO):
 @contextlib.contextmanager
 def _environment(more: dict[str, str]) -> Iterator[None]:
     """The environment without anything that steers `dcap`, and with `more`."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("DCAP_")}
-    ours.pop("NO_COLOR", None)
-    with patch.dict(os.environ, {**ours, **more}, clear=True):
+    before = dict(os.environ)
+    for name in before:
+        if name.startswith("DCAP_") or name == "NO_COLOR":
+            del os.environ[name]
+    os.environ.update(more)
+    try:
         yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextlib.contextmanager
+def _standard_input(content: bytes) -> Iterator[None]:
+    before, sys.stdin = sys.stdin, io.TextIOWrapper(io.BytesIO(content))
+    try:
+        yield
+    finally:
+        sys.stdin = before
 
 
 def run(folder: Path, *arguments: str, stdin: bytes = b"", **environment: str) -> Outcome:
@@ -119,7 +132,7 @@ def run(folder: Path, *arguments: str, stdin: bytes = b"", **environment: str) -
         _environment(environment),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
-        patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin))),
+        _standard_input(stdin),
     ):
         try:
             main(list(arguments))
@@ -154,9 +167,8 @@ def replay(session: str, folder: Path) -> str:
         replayed.append(line)
         command = line.removeprefix(PROMPT)
         while command.endswith("\\"):
-            line = next(lines)
-            replayed.append(line)
-            command = command[:-1] + line
+            replayed.append(next(lines))
+            command = command[:-1] + replayed[-1]
         if command == "echo $?":
             replayed.append(str(status))
             continue

@@ -7,6 +7,7 @@ difference is for a person to read.
 from pathlib import Path
 
 import pytest
+
 from forge import World
 from transcripts.desk import PROMPT, replay, write_world
 

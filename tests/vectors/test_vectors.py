@@ -8,11 +8,11 @@ import json
 from collections import Counter
 
 import pytest
-from worlds import Vector, each_vector, vector_names, vectors_path
 
-from dcap import AttestationResult, FormatError, Policy, Quote, TrustAnchor, appraise
+from dcap import AttestationResult, FormatError, Policy, Quote, Rejected, TrustAnchor, appraise
 from dcap.appraisal.policy import ACCEPTABLE
 from dcap.verification import INTEL_SGX_ROOT
+from worlds import Vector, each_vector, vector_names, vectors_path
 
 #: Everything a policy can leave open, so that only truth is judged.
 ANY = Policy(
@@ -135,8 +135,6 @@ def test_mutant_is_refused_for_its_reason(vector: Vector) -> None:
 @each_vector("negative")
 def test_mutant_accepts_no_road_around_its_reason(vector: Vector) -> None:
     """`require` raises for every mutant, with the same exit status as the result."""
-    from dcap import Rejected  # noqa: PLC0415 - the only test that needs it
-
     result = judge(vector)
 
     with pytest.raises(Rejected) as raised:

@@ -9,13 +9,13 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 import pytest
-from forge import World
 from trial import assert_accepted, assert_rejected, endorsed, judged, pck_ca_twin, tcb_signing_twin
-from worlds import AT
 
 from dcap.formats.collateral import Collateral
 from dcap.formats.containers import open_enclave
 from dcap.verification.checks import CHECKS, EXIT_STATUS
+from forge import World
+from worlds import AT
 
 DAY = timedelta(days=1)
 SOON = AT + DAY
@@ -113,7 +113,9 @@ def _document_rows(name: str, piece: str) -> dict[str, Forge]:
 
     return {
         f"{name}-signature": by_a_thief,
-        f"{name}-format": _collateral(**{f"{piece}_edit": lambda document: document.pop("version")}),
+        f"{name}-format": _collateral(
+            **{f"{piece}_edit": lambda document: document.pop("version")}
+        ),
         f"{name}-validity-start": _collateral(**{f"{piece}_issue_date": SOON}),
     }
 

@@ -9,7 +9,6 @@ import json
 from datetime import timedelta
 
 import pytest
-from forge import World, documents
 from trial import (
     ANY,
     LOOSE,
@@ -22,12 +21,13 @@ from trial import (
     tcb_signing_twin,
     twin,
 )
-from worlds import AT, anchor_of
 
 from dcap import ConfigError, Policy
 from dcap.formats.collateral import TCB_INFO
 from dcap.formats.signed_json import SignedJson
 from dcap.verification import Evidence, TcbStatus, check_endorsements, verify
+from forge import World, documents
+from worlds import AT, anchor_of
 
 DAY = timedelta(days=1)
 HIGH, LOW = (9,) * 16, (1,) * 16
@@ -135,7 +135,9 @@ def test_pitfall_11_document_type_not_bound_to_the_tee(world: World) -> None:
     assert_rejected(judged(world, collateral=sgx_info, tee="tdx"), "tcb-info-tee")
     sgx_qe = endorsed(world, "tdx", qe_identity_id="QE")
     assert_rejected(judged(world, collateral=sgx_qe, tee="tdx"), "qe-identity-tee")
-    as_sgx_qe = world.quote(tee="tdx", qe_report={"mrsigner": documents.QE_MRSIGNER, "isvprodid": 1})
+    as_sgx_qe = world.quote(
+        tee="tdx", qe_report={"mrsigner": documents.QE_MRSIGNER, "isvprodid": 1}
+    )
     assert_rejected(judged(world, as_sgx_qe, sgx_qe, tee="tdx"), "qe-identity-tee")
     assert_vector_rejected("neg-tdx-sgx-tcbinfo", "tcb-info-tee", "fmspc")
     assert_vector_rejected("neg-sgx-td-qeidentity", "qe-identity-tee")

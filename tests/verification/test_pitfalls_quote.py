@@ -12,8 +12,6 @@ import tracemalloc
 from typing import Any
 
 import pytest
-from forge import Lengths, World, certificates, documents, keys, reports
-from forge import der as asn1
 from trial import (
     ANY,
     LOOSE,
@@ -23,11 +21,13 @@ from trial import (
     endorsed,
     judged,
 )
-from worlds import AT, anchor_of
 
 from dcap import ConfigError, FormatError, Policy, Quote
 from dcap.formats.containers import open_enclave
 from dcap.verification import Evidence, check_endorsements, verify
+from forge import Lengths, World, certificates, documents, keys, reports
+from forge import der as asn1
+from worlds import AT, anchor_of
 
 SGX_QE_REPORT_AT = 436 + 64 + 64
 UINT32 = 0xFFFFFFFF
@@ -80,17 +80,28 @@ def test_pitfall_07_unbounded_allocation_and_recursion(world: World) -> None:
     assert_vector_rejected("neg-tdx4-authlen-huge", "quote-truncated", exit_status=2)
 
 
-@pytest.mark.parametrize("cert_type", [1, 2, 3, 4])
+@pytest.mark.parametrize("cert_type", [1, 2, 3])
 def test_pitfall_08_panic_without_a_pck_chain(world: World, cert_type: int) -> None:
     """A quote that names its platform instead of bringing a chain is a result, not a crash."""
     quote = world.quote(cert_type=cert_type)
-    assert_rejected(judged(world, quote), "pck-chain-present")
-    with_chain = endorsed(world)
-    assert with_chain.pck_certificate_chain is None
-    beside = Evidence(
-        quote=Quote.parse(quote), size=len(quote), pck_certificate_chain=world.pck().chain_pem
-    )
+    assert_rejected(judged(world, quote), "pck-chain-present", exit_status=6)
+    chain = world.pck().chain_pem
+    beside = Evidence(quote=Quote.parse(quote), size=len(quote), pck_certificate_chain=chain)
     assert_accepted(judged(world, beside))
+    forged = world.quote(cert_type=cert_type, signing_key=world.key("thief"))
+    assert_rejected(judged(world, forged), "pck-chain-present", "quote-signature")
+
+
+def test_pitfall_08_leaf_without_its_chain(world: World) -> None:
+    """A quote with a leaf alone is completed by the proven CA of the collateral, or refused."""
+    quote = world.quote(cert_type=4)
+    assert_accepted(judged(world, quote))
+    other_ca = endorsed(world, ca="platform")
+    assert_rejected(judged(world, quote, other_ca), "pck-chain-signature")
+    thief = world.quote(cert_type=4, pck=world.pck(signing_key=world.key("thief")))
+    assert_rejected(judged(world, thief), "pck-chain-signature")
+    nothing = world.quote(cert_type=4, cert_data=b"")
+    assert_rejected(judged(world, nothing), "pck-chain-roles")
 
 
 @pytest.mark.parametrize(
@@ -149,8 +160,9 @@ def test_pitfall_15_wrong_qe_report_offsets(
 
 
 def test_pitfall_18_report_without_a_quote_as_evidence(world: World) -> None:
-    """No QvE is trusted here; nearest property: a local SGX report, which any host can write, is
-    not evidence, bare or in a container.
+    """A local SGX report, which any host can write, is not evidence, bare or in a container.
+
+    No QvE is trusted here, so there is no nonce to rewrite; this is the nearest property.
     """
     assert_accepted(judged(world))
     local = world.sgx_report() + bytes(48)
@@ -228,7 +240,7 @@ ONE, ZERO, TOP = (1).to_bytes(32, "big"), bytes(32), b"\xff" * 32
     ids=lambda value: f"{value[:1].hex()}..{value[31:33].hex()}..{value[-1:].hex()}",
 )
 def test_pitfall_24_degenerate_signatures(world: World, signature: bytes) -> None:
-    """r or s of zero, of the group's order or above is no signature, of a quote or a QE report."""
+    """R or s of zero, of the group's order or above is no signature, of a quote or a QE report."""
     assert_accepted(judged(world))
     assert_rejected(judged(world, world.quote(signature=signature)), "quote-signature")
     assert_rejected(judged(world, world.quote(qe_signature=signature)), "qe-report-signature")

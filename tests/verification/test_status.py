@@ -7,7 +7,6 @@ shares nothing with the tables of `dcap.verification.status`.
 from itertools import product
 
 import pytest
-from forge import World, documents
 from trial import LOOSE, assert_rejected, endorsed, judged
 
 from dcap.verification import TcbStatus
@@ -19,6 +18,7 @@ from dcap.verification.status import (
     known,
     relaunch,
 )
+from forge import World, documents
 
 PLATFORM = (
     "UpToDate",

@@ -5,12 +5,12 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 import pytest
-from forge import World, keys, pck
 from trial import LOOSE, endorsed, judged, pck_ca_twin, tcb_signing_twin
-from worlds import AT
 
 from dcap import AttestationResult
 from dcap.verification.supplemental import Supplemental
+from forge import World, keys, pck
+from worlds import AT
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
@@ -40,6 +40,9 @@ class Dates(NamedTuple):
     expires: Any = None
 
 
+AS_IS = Dates()
+
+
 def _result(world: World, item: str, dates: Dates) -> AttestationResult:
     """The judgement on the truth, in which one item has other dates."""
     validity = {
@@ -63,7 +66,7 @@ def _result(world: World, item: str, dates: Dates) -> AttestationResult:
     return judged(world, collateral=endorsed(world, **changes), policy=LOOSE)
 
 
-def _facts(world: World, item: str = ITEMS[0], dates: Dates = Dates()) -> Supplemental:
+def _facts(world: World, item: str = ITEMS[0], dates: Dates = AS_IS) -> Supplemental:
     facts = _result(world, item, dates).supplemental()
     assert facts is not None
     return facts

@@ -4,10 +4,7 @@ from itertools import permutations
 from typing import Any
 
 import pytest
-from forge import World, documents
-from forge.pck import COMPONENTS, PCESVN
 from trial import LOOSE, assert_accepted, assert_rejected, endorsed, judged
-from worlds import AT
 
 from dcap.formats.tcb_info import TcbInfo
 from dcap.verification.tcb_level import (
@@ -17,6 +14,9 @@ from dcap.verification.tcb_level import (
     reaches,
     shortfall,
 )
+from forge import World, documents
+from forge.pck import COMPONENTS, PCESVN
+from worlds import AT
 
 FLOOR = bytes((3,) * 16)
 
@@ -52,9 +52,11 @@ def test_each_of_16_components_must_be_reached(place: int) -> None:
 def test_each_component_of_a_certificate_decides(world: World, place: int) -> None:
     """A certified component one below the top level takes the platform out of it."""
     components = tuple(svn - (i == place) for i, svn in enumerate(COMPONENTS))
-    result = judged(world, world.quote(pck=world.pck(components=components)), policy=LOOSE)
+    levels = [world.tcb_level("UpToDate"), world.tcb_level("OutOfDate", (0,) * 16, 0)]
+    quote = world.quote(pck=world.pck(components=components))
+    result = judged(world, quote, endorsed(world, tcb_info_levels=levels), policy=LOOSE)
     assert result.tcb is not None
-    assert result.tcb_status != "UpToDate"
+    assert result.tcb_status == "OutOfDate"
     short = {entry.component: (entry.have, entry.need) for entry in result.tcb.shortfall}
     assert short == {f"SGX component {place + 1}": (COMPONENTS[place] - 1, COMPONENTS[place])}
 

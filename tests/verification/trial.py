@@ -7,14 +7,13 @@ check must notice, is each test's own.
 from datetime import datetime
 from typing import Any
 
-from forge import Issued, World
-from worlds import AT, anchor_of, collateral_of, need_vector
-
 from dcap import AttestationResult, Policy, appraise
 from dcap.appraisal.policy import ACCEPTABLE
 from dcap.formats.collateral import Collateral
 from dcap.formats.quote import Quote
 from dcap.verification import Evidence
+from forge import Issued, World
+from worlds import AT, anchor_of, collateral_of, need_vector
 
 #: What the attacker has to pass here: every check of truth, and the strict default of the rest.
 ANY = Policy(identity="any")
