@@ -1,6 +1,7 @@
 """Fixtures for all tests: one forged world, made once."""
 
 import pytest
+
 from forge import World
 from worlds import AT
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forge import World
 
 from dcap.formats.certificate import Certificate
 from dcap.formats.collateral import ENCLAVE_IDENTITY, TCB_INFO, Collateral
 from dcap.formats.signed_json import SignedJson
 from dcap.sources.directory import read_collateral
 from dcap.verification import TrustAnchor
+from forge import World
 
 ROOT = Path(__file__).resolve().parent.parent
 AT = datetime(2026, 1, 1, tzinfo=UTC)

@@ -15,36 +15,32 @@ import difflib
 import importlib
 import io
 import sys
-import textwrap
 import tokenize
-import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import date, datetime
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-PAGES = ROOT / "docs" / "reference"
-sys.path[:0] = [str(ROOT / "tests")]
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import click
 import msgspec
-from forge import World
-from worlds import AT, anchor_of, collateral_of
 
 from dcap import errors
-from dcap.appraisal import AttestationResult, Policy, Release, appraise, policy, reference_values
+from dcap.appraisal import Policy, Release, policy, reference_values
 from dcap.appraisal.claims import claims_of
 from dcap.cli import glossary
 from dcap.cli.main import COMMANDS, cli
 from dcap.formats.quote import Quote
 from dcap.verification.checks import CHECKS, EXIT_STATUS
-from dcap.verification.status import TcbStatus
+from forge import World
+from reference_markup import Row, first_line, prose, table
+from reference_result import result_page
+from worlds import AT, ROOT
 
+PAGES = ROOT / "docs" / "reference"
 NOTICE = "<!-- Made by `make docs` from the source; edit it there. -->"
 HELP_WIDTH = 92
-Row = tuple[str, ...]
 
 
 def main(arguments: list[str]) -> int:
@@ -86,15 +82,15 @@ def policy_page() -> str:
     return "\n\n".join(
         [
             "# Policy",
-            _prose(policy),
+            prose(policy),
             "A longer one, which can be read as it stands:",
             f"```toml\n{EXAMPLE_POLICY.strip()}\n```",
             "## Keys of a policy",
             table(("key", "type", "default", "meaning"), _fields(Policy, policy)),
             f"TCB statuses: {statuses}. `Revoked` cannot be accepted.",
-            f"A duration: {_uncapitalised(_first(policy.duration))}",
+            f"Durations: {first_line(policy.duration)}",
             "## Keys of a release",
-            _prose(Release),
+            prose(Release),
             _release_rules(),
             table(("key", "type", "in quotes of", "compared how"), list(_release_fields())),
         ]
@@ -133,6 +129,7 @@ _TYPES = {
     "date | datetime": "date or instant",
     "datetime | date": "date or instant",
     "datetime": "date or instant",
+    "date": "date or instant",
     "Release": "release",
     "Literal['any']": '`"any"`',
 }
@@ -187,7 +184,7 @@ def _type(annotation: str) -> str:
     return f"list of {_PLURALS.get(word, word)}" if inner != text else word
 
 
-def _default(field: Any) -> str:
+def _default(field: msgspec.structs.FieldInfo) -> str:
     if field.required:
         return "(must be given)"
     value = field.default
@@ -232,13 +229,28 @@ def _release_fields() -> Iterator[Row]:
         elif name.startswith("minimum_"):
             how = how or "the quote's is at least this"
         elif name == "name":
-            how, tees = how or "not compared: the result repeats it as `release`", "–"
+            how, tees = how or "not compared: the result repeats it as `release`", "any"
         else:
             how = how or "equal"
         yield f"`{name}`", kind, tees, how
 
 
 # findings.md
+
+
+FINDINGS = """
+# Findings
+
+Every check there is, in the order of the procedure. A finding carries the code of its check, whether
+it passed or failed: `ok` tells the two apart. A code keeps its meaning for good. `dcap explain CODE`
+shows one row.
+
+*Exit* is the exit status that a failure asks for; of several failures the lowest number decides.
+*QVL* is the status that Intel's Quote Verification Library has for the same fault, where it has one.
+
+Where the evidence cannot be read at all, the finding of step 1.1 carries the code of what was wrong with
+the bytes ([errors](errors.md), exit status 2) instead of `evidence-format`.
+"""
 
 
 def findings_page() -> str:
@@ -250,17 +262,7 @@ def findings_page() -> str:
         "4": "Step 4: the quote",
         "5": "Step 5: the policy",
     }
-    text = [
-        "# Findings",
-        "Every check there is, in the order of the procedure. A finding carries the code of its check, "
-        "whether it passed or failed, so `ok` tells the two apart. A code keeps its meaning for good. "
-        "`dcap explain CODE` shows one row.",
-        "*Exit* is the exit status that a failure asks for; of several failures the lowest number "
-        "decides. *QVL* is the status that Intel's Quote Verification Library has for the same "
-        "fault, where it has one.",
-        "Where the evidence cannot be read at all, the finding of step 1.1 carries the code of what was "
-        "wrong with the bytes ([errors](errors.md), exit status 2) instead of `evidence-format`.",
-    ]
+    text = [FINDINGS.strip()]
     for number, title in titles.items():
         rows = [
             (
@@ -284,6 +286,10 @@ def findings_page() -> str:
 # errors.md
 
 
+ERROR_CODES = """`DcapError.code`, in alphabetical order; `dcap explain CODE` shows one. The codes of
+findings are [elsewhere](findings.md)."""
+
+
 def errors_page() -> str:
     """Exit statuses, the tree of exceptions, and every error code."""
     statuses = [(str(n), *words) for n, words in sorted(glossary.EXIT_STATUSES.items())]
@@ -297,10 +303,9 @@ def errors_page() -> str:
             "## Exit statuses of `dcap`",
             table(("status", "meaning", "what to do"), statuses),
             "## Exceptions",
-            _prose(errors),
+            prose(errors),
             "## Error codes",
-            "`DcapError.code`, in alphabetical order; `dcap explain CODE` shows one. The codes of "
-            "findings are [elsewhere](findings.md).",
+            ERROR_CODES,
             table(("code", "exit", "meaning", "what to do"), codes),
         ]
     )
@@ -309,13 +314,13 @@ def errors_page() -> str:
 # cli.md
 
 
+STREAMS = """stdout carries the result, stderr warnings and errors. `-` is standard input. `NO_COLOR` is
+obeyed. [Exit statuses](errors.md)."""
+
+
 def cli_page() -> str:
     """The help of every command, as `--help` prints it."""
-    text = [
-        "# Command line",
-        "stdout carries the result, stderr warnings and errors. `-` is standard input. `NO_COLOR` is "
-        "obeyed. [Exit statuses](errors.md).",
-    ]
+    text = ["# Command line", STREAMS]
     commands: dict[str, click.Command] = {"dcap": cli}
     for name, (module, _) in COMMANDS.items():
         commands[f"dcap {name}"] = importlib.import_module(module).command
@@ -324,163 +329,6 @@ def cli_page() -> str:
         context = click.Context(command, info_name=name, **given)  # type: ignore[arg-type]
         text += [f"## `{name}`", f"```text\n{command.get_help(context).rstrip()}\n```"]
     return "\n\n".join(text)
-
-
-# result.md
-
-
-def result_page() -> str:
-    """The JSON of a result: every name, its types as they occur, its meaning."""
-    samples = list(_samples())
-    found: dict[str, set[str]] = {}
-    for sample in samples:
-        _collect(sample, "", found)
-    meanings = tomllib.loads((PAGES / "result.toml").read_text(encoding="utf-8"))
-    described = {
-        (f"{section}.{name}" if section != "result" else name): meaning
-        for section, names in meanings.items()
-        for name, meaning in names.items()
-    }
-    missing, unknown = found.keys() - described.keys(), described.keys() - found.keys()
-    if missing or unknown:
-        raise SystemExit(
-            f"docs/reference/result.toml lacks {sorted(missing)}, has too much {sorted(unknown)}"
-        )
-    rows = [(f"`{name}`", _types(found[name]), meaning) for name, meaning in described.items()]
-    example = _shortened(samples[0])
-    return "\n\n".join(
-        [
-            "# Result",
-            "What `dcap verify --json` prints and `AttestationResult.to_json()` returns. Names keep "
-            "their meaning; `schema` counts changes that would break a reader. New names may come at "
-            "any time: skip what you do not know.",
-            "What could not be learned is null or absent: `platform` is empty where the PCK certificate "
-            "could not be read, `collateral` has two names, both null, where the quote was not proven, "
-            "and `claims`, which are what the quote says, true or not, are those of its TEE.",
-            "Where no result can be made (exit statuses 1 and 6), `dcap verify --json` prints "
-            '`{"schema": 1, "error": {"code", "what", "where", "mend"}}` instead: look for `error` '
-            "first.",
-            table(("name", "type", "meaning"), rows),
-            "## Example",
-            "A forged SGX quote of the tests, under a test root, on a platform that is out of date. "
-            f"Of its {len(samples[0]['findings'])} findings two are shown, of the "
-            f"{len(samples[0]['collateral']['pieces'])} pieces of collateral one.",
-            f"```json\n{_json(example)}\n```",
-        ]
-    )
-
-
-def _samples() -> Iterator[dict[str, Any]]:
-    """Results that have every name of the JSON between them; the first is the example."""
-    world = World(at=AT)
-    signer = Policy(
-        name="example",
-        releases=(Release(name="v1.4.2", mrsigner=_claims(world, "sgx")["mrsigner"]),),
-    )
-    low = {"components": (2,) * 4 + (3, 1, 0, 4) + (0,) * 8, "pcesvn": 11}
-    yield _judge(world, "sgx", signer, pck=world.pck(**low)).to_dict()
-    any_identity = Policy(identity="any")
-    yield _judge(world, "sgx", any_identity, ca="platform").to_dict(platform_ids=True)
-    tdx = {"version": 5, "body_type": 4, "ca": "platform"}
-    yield _judge(world, "tdx", any_identity, **tdx).to_dict(platform_ids=True)
-    yield _judge(world, "sgx", signer, signature=bytes(64)).to_dict()
-    hexed = appraise(
-        world.quote().hex().encode(), collateral_of(world.collateral()), any_identity, at=AT
-    )
-    yield hexed.to_dict()
-    yield appraise(b"no quote", None, Policy(), at=AT).to_dict()
-
-
-def _claims(world: World, tee: str) -> dict[str, Any]:
-    return claims_of(Quote.parse(world.quote(tee=tee)))
-
-
-def _judge(world: World, tee: str, wanted: Policy, **draft: Any) -> AttestationResult:
-    beside = {name: draft[name] for name in ("pck", "ca") if name in draft}
-    collateral = collateral_of(world.collateral(tee, **beside))
-    quote = world.quote(tee=tee, **draft)
-    return appraise(quote, collateral, wanted, at=AT, anchor=anchor_of(world))
-
-
-def _collect(value: Any, path: str, found: dict[str, set[str]]) -> None:
-    """Note the types of `value` under `path`, and of everything within."""
-    if isinstance(value, dict):
-        for name, member in value.items():
-            _collect(member, f"{path}.{name}" if path else name, found)
-    elif isinstance(value, list):
-        kinds = found.setdefault(path, set())
-        kinds |= {f"list of {_word(one)}" for one in value} or {"list"}
-        for one in value:
-            if isinstance(one, dict):
-                _collect(one, f"{path}[]", found)
-    else:
-        found.setdefault(path, set()).add(_word(value))
-
-
-def _word(value: Any) -> str:
-    words = {bool: "true or false", int: "number", dict: "objects", type(None): "null"}
-    if isinstance(value, TcbStatus):
-        return "text"
-    return words.get(type(value), "text")
-
-
-def _types(kinds: set[str]) -> str:
-    if len(kinds) > 1:
-        kinds = kinds - {"list"}
-    return " or ".join(sorted(kinds, key=lambda kind: (kind == "null", kind)))
-
-
-def _shortened(sample: dict[str, Any]) -> dict[str, Any]:
-    passed = next(finding for finding in sample["findings"] if finding["ok"])
-    failed = next(finding for finding in sample["findings"] if not finding["ok"])
-    collateral = {**sample["collateral"], "pieces": sample["collateral"]["pieces"][:1]}
-    return {**sample, "findings": [passed, failed], "collateral": collateral}
-
-
-def _json(value: object) -> str:
-    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
-
-
-# Markdown
-
-
-def table(head: Row, rows: Iterable[Row]) -> str:
-    """A table; columns are not aligned, so that one long row does not change all."""
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", r"\|")
-
-
-def _prose(documented: ModuleType | type) -> str:
-    """A docstring, without what it says of its sources."""
-    return _markdown(documented.__doc__ or "")
-
-
-def _markdown(docstring: str) -> str:
-    """Paragraphs as they stand; indented ones become code blocks."""
-    title, _, rest = docstring.strip().partition("\n")
-    parts = textwrap.dedent(rest).strip("\n").split("\n\n") if rest.strip() else []
-    found = [title]
-    for part in parts:
-        if part.startswith(("Source:", "Not here:")):
-            continue
-        code = part.startswith("    ")
-        if code and found[-1].endswith("\n```"):
-            found[-1] = found[-1].removesuffix("```") + f"\n{textwrap.dedent(part)}\n```"
-        else:
-            found.append(f"```text\n{textwrap.dedent(part)}\n```" if code else part)
-    return "\n\n".join(found)
-
-
-def _first(function: Any) -> str:
-    return (function.__doc__ or "").strip().partition("\n")[0]
-
-
-def _uncapitalised(text: str) -> str:
-    return text[:1].lower() + text[1:]
 
 
 if __name__ == "__main__":

@@ -19,6 +19,13 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 
+def printable(text: str) -> str:
+    """Text that may hold bytes from outside, safe for a terminal: control characters are escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class DcapError(Exception):
     """What went wrong, where, and how to mend it, under a stable code.
 
@@ -32,9 +39,9 @@ class DcapError(Exception):
     def __init__(self, code: str, what: str, *, where: str = "", mend: str = "") -> None:
         super().__init__(code, what, where, mend)
         self.code = code
-        self.what = what
-        self.where = where
-        self.mend = mend
+        self.what = printable(what)
+        self.where = printable(where)
+        self.mend = printable(mend)
 
     def __str__(self) -> str:
         place = f" ({self.where})" if self.where else ""

@@ -23,6 +23,7 @@ SOURCES = ROOT / "src" / "dcap"
 RAISED = {
     "FormatError",
     "ConfigError",
+    "DcapError",
     "NotFound",
     "Unavailable",
     "CollateralError",

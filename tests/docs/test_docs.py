@@ -10,6 +10,8 @@ How a page marks its blocks:
 `<!-- file: NAME -->` above a block names the file it is. Examples run against the real quote of
 `make demo` where it lies (the vectors, or `.demo/` in the checkout), and always against a forged one of
 the same TD at the same instant, where only the last line of an output can be the same.
+
+`python tests/docs/rewrite.py` writes what is printed now into the pages; read the difference.
 """
 
 import importlib.util
@@ -28,17 +30,16 @@ from typing import Any, NamedTuple
 from urllib.parse import quote as url_encoded
 
 import pytest
-from forge import World
-from worlds import AT, ROOT, collateral_of, vectors_path
 
 from dcap import Policy
 from dcap.cli import glossary
 from dcap.formats import certificate, collateral, containers, crl, pem, quote, signed_json
+from forge import World
+from worlds import AT, ROOT, collateral_of, vectors_path
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-_BLOCK = re.compile(r"(?:<!-- file: (\S+) -->\n)?```(\w+)\n(.*?)\n?```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"(?:<!-- file: (\S+) -->\n)?```(\w+)\n(.*?)\n?```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-_BETWEEN = "\x1e"
 
 
 class Block(NamedTuple):
@@ -68,7 +69,7 @@ def blocks(*languages: str) -> list[Block]:
         Block(page, text.count("\n", 0, found.start()) + 1, *found.groups())
         for page in PAGES
         for text in [page.read_text(encoding="utf-8")]
-        for found in _BLOCK.finditer(text)
+        for found in BLOCK.finditer(text)
         if found[2] in languages
     ]
 
@@ -113,14 +114,12 @@ def open_shop(folder: Path, *, real: bool) -> Shop:
     return Shop(folder, environment, real)
 
 
-@pytest.fixture(scope="module", params=["real", "forged"])
-def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """`.demo/` as `make demo` leaves it: of the real quote, or of a forged one of the same TD."""
-    folder = tmp_path_factory.mktemp("docs")
+def stock(folder: Path, *, real: bool) -> Shop:
+    """A shop with `.demo/` as `make demo` leaves it: of the real quote, or of a forged one."""
     demo = folder / ".demo"
     demo.mkdir()
     (demo / "policy.toml").write_text(DEMO.POLICY.format(mrtd=MRTD))
-    if request.param == "real":
+    if real:
         places = (vectors_path() / DEMO.VECTOR, ROOT / ".demo")
         source = next((place for place in places if (place / "quote.bin").exists()), None)
         if source is None:
@@ -131,11 +130,15 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     else:
         world = World(at=DEMO_AT)
         (folder / "root.pem").write_bytes(world.root.pem)
-        (demo / "quote.bin").write_bytes(
-            world.quote(tee="tdx", body={"mrtd": bytes.fromhex(MRTD)})
-        )
+        (demo / "quote.bin").write_bytes(world.quote(tee="tdx", body={"mrtd": bytes.fromhex(MRTD)}))
         (demo / "collateral.json").write_bytes(collateral_of(world.collateral("tdx")).to_json())
-    return open_shop(folder, real=request.param == "real")
+    return open_shop(folder, real=real)
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["real", "forged"])
+def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """A folder in which the examples can be run, of each kind."""
+    return stock(tmp_path_factory.mktemp("docs"), real=request.param)
 
 
 def pad(file: Path) -> None:
@@ -226,7 +229,9 @@ def test_policies_can_be_read(block: Block) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     """Every relative link names a file that is there."""
-    links = _LINK.findall(re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL))
+    links = _LINK.findall(
+        re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    )
     for link in links:
         if not link.startswith(("https://", "mailto:")):
             assert (page.parent / link.partition("#")[0]).exists(), link
@@ -326,7 +331,7 @@ class Pcs(BaseHTTPRequestHandler):
 
     answers: dict[str, Answer]
 
-    def do_GET(self) -> None:  # noqa: N802 - http.server's name
+    def do_GET(self) -> None:
         """Answer one request."""
         answer = self.answers.get(self.path)
         if answer is None:

@@ -277,7 +277,7 @@ def test_hex_is_of_either_case(text: str) -> None:
     assert hex_bytes(text, 2, "thing") == b"\x00\xff"
 
 
-@pytest.mark.parametrize("text", ["", "00", "00ff00", "0 0f", "zzzz", "００ff", "0xff"])
+@pytest.mark.parametrize("text", ["", "00", "00ff00", "0 0f", "zzzz", "\uff10\uff10ff", "0xff"])
 def test_hex_is_of_its_size(text: str) -> None:
     """Other sizes, spaces and digits are refused."""
     with pytest.raises(FormatError) as raised:

@@ -35,6 +35,11 @@ LONGEST = 1.0
 WORLD = World(at=AT)
 PCK = WORLD.pck(ca="platform")
 
+NUMBERS = (
+    b'{"id":"SGX","version":1,"issueDate":"2025-01-01T00:00:00Z","nextUpdate":'
+    b'"2025-02-01T00:00:00Z","tcbEvalNumbers":[{"tcbEvaluationDataNumber":18,'
+    b'"tcbRecoveryEventDate":"2025-01-01T00:00:00Z","tcbDate":"2025-01-01T00:00:00Z"}]}'
+)
 #: Every reader, and sound input for it.
 READERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "quote": (Quote.parse, WORLD.quote(5, "tdx")),
@@ -50,9 +55,7 @@ READERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "identity": (EnclaveIdentity.parse, WORLD.qe_identity()),
     "evaluation numbers": (
         TcbEvaluationNumbers.parse,
-        b'{"id":"SGX","version":1,"issueDate":"2025-01-01T00:00:00Z","nextUpdate":'
-        b'"2025-02-01T00:00:00Z","tcbEvalNumbers":[{"tcbEvaluationDataNumber":18,'
-        b'"tcbRecoveryEventDate":"2025-01-01T00:00:00Z","tcbDate":"2025-01-01T00:00:00Z"}]}',
+        NUMBERS,
     ),
     "response": (
         lambda data: SignedJson.parse(data, "tcbInfo"),
@@ -66,14 +69,16 @@ each_reader = pytest.mark.parametrize("name", READERS)
 def attempt(read: Callable[[bytes], object], data: bytes) -> object:
     """What the reader makes of the bytes, or its `FormatError`, within bounded time."""
     started = time.process_time()
+    outcome: object
     try:
-        return read(data)
+        outcome = read(data)
     except FormatError as error:
-        assert error.code
-        assert str(error)
-        return error
-    finally:
-        assert time.process_time() - started < LONGEST
+        outcome = error
+    assert time.process_time() - started < LONGEST
+    if isinstance(outcome, FormatError):
+        assert outcome.code
+        assert outcome.code in str(outcome)
+    return outcome
 
 
 @each_reader
@@ -130,7 +135,7 @@ ALL_FILES = sorted({name for names in FILE_NAMES.values() for name in names})
 def test_any_folder_is_read_or_refused(
     subject: Subject, stray: dict[str, bytes], missing: set[str], mutations: list[Mutation]
 ) -> None:
-    """A folder with files missing, strange or mutated is collateral, or a `FormatError`, or `NotFound`."""
+    """A folder of missing, strange or mutated files is collateral, `FormatError` or `NotFound`."""
     files = {
         names[0]: mutate(data, mutations) if len(missing) % 2 else data
         for piece, names in FILE_NAMES.items()
@@ -179,16 +184,17 @@ def test_any_policy_text_is_a_policy_or_refused(
     pairs: list[tuple[str, str]], release: list[tuple[str, str]]
 ) -> None:
     """Any text is a policy or a `ConfigError` that says what is wrong with it."""
+    refused: ConfigError | None = None
     lines = [f"{key} = {value}" for key, value in pairs]
     if release:
         lines += ["[[release]]", *(f"{key} = {value}" for key, value in release[:3])]
     try:
-        policy = Policy.from_toml("\n".join(lines))
+        Policy.from_toml("\n".join(lines))
     except ConfigError as error:
-        assert error.code
-        assert error.where
-        return
-    assert policy == Policy.from_toml("\n".join(lines))
+        refused = error
+    if refused is not None:
+        assert refused.code
+        assert refused.where
 
 
 @pytest.mark.parametrize("grace", ["collateral_grace_period", "platform_grace_period"])

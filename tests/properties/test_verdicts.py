@@ -4,8 +4,11 @@ A mutant may be accepted only where every byte that a verdict stands on is a gen
 changed is white space of PEM, the case of hex, or the order of a chain.
 """
 
+import json
 import time
 import tracemalloc
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,6 +19,7 @@ from dcap import AttestationResult, Policy, Quote, appraise
 from dcap.appraisal.policy import ACCEPTABLE
 from dcap.formats import pem
 from dcap.formats.collateral import Collateral
+from forge import World
 from properties.mutation import (
     CERTIFICATE,
     Mutation,
@@ -29,6 +33,7 @@ from properties.mutation import (
     verified_of_quote,
     with_chain,
 )
+from worlds import AT, anchor_of, collateral_of
 
 ANY = Policy(
     accepted_tcb_statuses=ACCEPTABLE,
@@ -196,6 +201,38 @@ def length_octets(der: bytes, start: int = 0, end: int | None = None) -> list[in
             found += length_octets(der, content, content + size)
         at = content + size
     return found
+
+
+#: Collateral that its signer signed, and that no verifier should stumble over.
+ODD: dict[str, dict[str, Any]] = {
+    "an issue date without a zone": {"tcb_info_issue_date": "2025-12-31T00:00:00"},
+    "a next update without a zone": {"qe_identity_next_update": "2026-01-30T00:00:00"},
+    "a next update after the end of time": {"tcb_info_next_update": "9999-12-31T23:59:59-10:00"},
+    "an issue date before all time": {"tcb_info_issue_date": "0001-01-01T00:00:00+10:00"},
+    "a CRL number of 32,000 bits": {"pck_crl_number": 1 << 32_000},
+    "a CRL without an end": {"pck_crl_next_update": None},
+    "a CRL up to the year 9999": {"pck_crl_next_update": datetime(9999, 12, 31, tzinfo=UTC)},
+    "a serial number of 32,000 bits revoked": {"pck_crl_revoked": [1 << 32_000]},
+    "a status nobody knows": {"tcb_info_edit": lambda d: d["tcbLevels"][0].update(tcbStatus="?")},
+    "no QE levels": {"qe_identity_levels": []},
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("grace", [0, "7d"])
+def test_odd_collateral_of_the_signer_is_judged(name: str, grace: int | str) -> None:
+    """What Intel could sign by mistake makes a result, whatever it is, and never a crash."""
+    world = World(at=AT)
+    policy = Policy(identity="any", collateral_grace_period=grace)
+    collateral = collateral_of(world.collateral(**ODD[name]))
+
+    for later in (0, 1, 365, 365 * 1000):
+        at = AT + timedelta(days=later)
+        result = appraise(world.quote(), collateral, policy, at=at, anchor=anchor_of(world))
+
+        result.explain()
+        assert json.loads(result.to_json())["verdict"] == result.verdict
+        assert not (result.accepted and later > 40)
 
 
 @given(a_subject, some_mutations)

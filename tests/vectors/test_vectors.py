@@ -166,7 +166,7 @@ def test_quote_without_collateral_is_read_or_refused_as_noted(vector: Vector) ->
 
 @each_vector("custom-root")
 def test_vector_of_a_test_root_is_accepted_under_it_alone(vector: Vector) -> None:
-    """Intel's sample data hold under Intel's test root, said to be simulated, and not under the real one."""
+    """Intel's sample data hold under Intel's test root (simulated), and not under the real one."""
     under_its_own = judge(vector, vector.anchor)
     under_intels = judge(vector)
 

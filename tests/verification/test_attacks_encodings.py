@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA384
-from trial import assert_accepted, assert_rejected, endorsed, failed, judged, pck_ca_twin
+from trial import (
+    assert_accepted,
+    assert_rejected,
+    endorsed,
+    failed,
+    judged,
+    pck_ca_twin,
+    tcb_signing_twin,
+)
 
 from forge import Extension, World, certificates, keys
 from forge import der as asn1
@@ -146,6 +154,22 @@ def test_an_odd_ca_certificate_is_refused_though_the_root_signed_it(
     assert_accepted(judged(world, quote))
     odd = world.quote(pck=world.pck(chain=(pck_ca_twin(world, **changes(world)), world.root)))
     assert_rejected(judged(world, odd), code)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"ca": True, "key_cert_sign": False}, {"key_cert_sign": True}, {"omit": ["2.5.29.15"]}],
+    ids=["a CA", "signs certificates", "no key usage"],
+)
+def test_an_odd_end_certificate_is_refused_though_the_root_signed_it(
+    world: World, changes: dict[str, Any]
+) -> None:
+    """A TCB signer, or a PCK, that could act as a CA is neither."""
+    chain = world.chain(tcb_signing_twin(world, **changes), world.root)
+    collateral = endorsed(world, tcb_info_issuer_chain=chain)
+    assert_rejected(judged(world, collateral=collateral), "tcb-info-chain-roles")
+    quote = world.quote(pck=world.pck(**changes))
+    assert_rejected(judged(world, quote), "pck-chain-roles")
 
 
 @pytest.mark.parametrize("oddity", ["trailing", "truncated", "nested"])

@@ -260,7 +260,7 @@ def test_the_real_root_as_a_test_root_is_the_real_root() -> None:
 def test_an_anchor_that_calls_itself_intels_is_not(world: World) -> None:
     """Whatever key an anchor has, only Intel's own is reported as `intel`."""
     truth = anchor_of(world)
-    liar = TrustAnchor("intel", truth.subject, truth.public_key)
+    liar = TrustAnchor(INTEL_SGX_ROOT.subject, truth.public_key)
     result = appraise(world.quote(), endorsed(world), ANY, at=AT, anchor=liar)
     assert result.trust_root != "intel"
 

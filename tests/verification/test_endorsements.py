@@ -228,6 +228,23 @@ def test_a_remembered_chain_says_nothing_of_another_fmspc(
         assert_rejected(appraise(foreign, proof, ANY), "fmspc")
 
 
+def test_a_remembered_evaluation_is_of_all_its_svns(world: World) -> None:
+    """Two TDs alike at launch, under different modules now, are each evaluated for themselves."""
+    collateral = endorsed(world, "tdx")
+    proof = check_endorsements(collateral, at=AT, anchor=anchor_of(world)).require()
+    old, new = bytes((5, 1, 3)), bytes((6, 1, 3))
+    for launch, current, status in (
+        (old, old, "OutOfDate"),
+        (old, new, "TDRelaunchAdvised"),
+        (new, old, "UpToDate"),
+        (old, old, "OutOfDate"),
+    ):
+        body = {"tee_tcb_svn": launch, "tee_tcb_svn_2": current}
+        assert appraise(world.quote(5, "tdx", body=body), proof, ANY).tcb_status == status
+    without = world.quote(4, "tdx", body={"tee_tcb_svn": old})
+    assert appraise(without, proof, ANY).tcb_status == "OutOfDate"
+
+
 def test_the_memory_holds_at_most_its_size() -> None:
     """When full, the oldest entry leaves; what is left is still right."""
     memory: Memory[int, int] = Memory(3)
@@ -281,6 +298,17 @@ def test_no_changed_byte_of_collateral_passes(world: World, piece: str) -> None:
             for same in ("crl_issuer", "root_ca_crl", "pck_crl"):
                 assert getattr(check.authentic, same) == getattr(truth.authentic, same)
     assert unharmed * 50 <= len(data)
+
+
+def test_a_document_of_an_unproven_signer_is_not_even_read(world: World) -> None:
+    """Under a signer of another root, nonsense and truth in a document look the same: unread."""
+    forger = World(at=AT, seed=b"forger")
+    chain = forger.chain(forger.tcb_signing, forger.root)
+    for body in (forger.tcb_info(), b'{"version":3}'):
+        changes = {"tcb_info": body, "tcb_info_signature": forger.sign_json(body)}
+        collateral = endorsed(world, tcb_info_issuer_chain=chain, **changes)
+        result = assert_rejected(judged(world, collateral=collateral), "tcb-info-chain-root")
+        assert "tcb-info-format" not in {finding.code for finding in result.findings}
 
 
 # Side by side

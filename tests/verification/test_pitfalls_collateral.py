@@ -229,6 +229,18 @@ def test_pitfall_22_root_compared_by_bytes_or_by_name_and_explicit_curves(world:
     chain = world.chain(signer, namesake)
     renamed = endorsed(world, tcb_info_issuer_chain=chain)
     assert_rejected(judged(world, collateral=renamed), "tcb-info-chain-root")
+    other_name = twin(
+        world,
+        world.root,
+        "Intel SGX Root CA 2",
+        self_signed=True,
+        ca=True,
+        path_length=1,
+    )
+    signer = tcb_signing_twin(world, issuer=other_name)
+    chain = world.chain(signer, other_name)
+    renamed = endorsed(world, tcb_info_issuer_chain=chain)
+    assert_rejected(judged(world, collateral=renamed), "tcb-info-chain-root")
     spelt = twin(
         world, world.root, "Intel SGX Root CA",
         self_signed=True, ca=True, path_length=1, explicit_curve=True,

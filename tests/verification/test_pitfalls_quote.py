@@ -50,6 +50,14 @@ def test_pitfall_03_tdx_module_identity_ignored(world: World, svn: bytes) -> Non
     for field, value in (("mrsignerseam", b"\x01" * 48), ("seamattributes", 1 << 63)):
         quote = world.quote(tee="tdx", body={"tee_tcb_svn": svn, field: value})
         assert_rejected(judged(world, quote, tee="tdx"), "tdx-module")
+    blind = world.module_identity("TDX_01", [world.isvsvn_level("UpToDate", 6)], mask=bytes(8))
+    changes = {
+        "tcb_info_tdx_module": world.module(mask=bytes(8)),
+        "tcb_info_tdx_module_identities": [blind],
+    }
+    quote = world.quote(tee="tdx", body={"tee_tcb_svn": svn, "seamattributes": 1})
+    result = judged(world, quote, endorsed(world, "tdx", **changes))
+    assert_rejected(result, "tdx-module")
     unknown = world.quote(tee="tdx", body={"tee_tcb_svn": bytes((6, 2, 3))})
     assert_rejected(judged(world, unknown, tee="tdx"), "tdx-module")
     old = world.quote(tee="tdx", body={"tee_tcb_svn": bytes((5, 1, 3))})

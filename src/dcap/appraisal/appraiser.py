@@ -38,6 +38,7 @@ from dcap.verification.verifier import QuoteCheck, VerifiedQuote, claims, verify
 _RENEWED = ("tcb-info", "qe-identity", "pck-crl")
 _GRACEFUL = {TcbStatus.OUT_OF_DATE}
 _TUD_MASK = 0xFF
+_ORDER = {code: place for place, code in enumerate(CHECKS)}
 _MASKED_OF_TEE = {"SGX": ("attributes", "misc_select"), "TDX": ("td_attributes", "xfam")}
 
 
@@ -66,8 +67,8 @@ def appraise(
             "no-instant", "`at` must be an aware datetime: the verifier's trusted time"
         )
     try:
-        if isinstance(evidence, bytes):
-            evidence = Evidence.recognise(evidence)
+        if isinstance(evidence, (bytes, bytearray, memoryview)):
+            evidence = Evidence.recognise(bytes(evidence))
         elif isinstance(evidence, Quote):
             evidence = Evidence.of(evidence)
     except FormatError as error:
@@ -119,6 +120,9 @@ def _judge(
     later = check.findings[len(first) :] if first else check.findings
     findings = (*first, *endorsements.findings, *later, *ledger.findings)
     failed = [finding for finding in findings if not finding.ok]
+    if failed:  # what failed may have been found out of turn
+        findings = tuple(sorted(findings, key=lambda finding: _ORDER.get(finding.code, -1)))
+        failed = [finding for finding in findings if not finding.ok]
     accepted = verified is not None and not failed
     return AttestationResult(
         verdict=ACCEPTED if accepted else REJECTED,
@@ -130,6 +134,7 @@ def _judge(
         evidence=evidence,
         release=release,
         tcb=check.tcb,
+        shortfall=check.shortfall,
         pck=check.pck,
         verified=verified,
     )
@@ -163,10 +168,10 @@ def _check_expiry(
 ) -> None:
     """5.1 - 5.2 each of the eight pieces, expiry and age."""
     grace = duration(policy.collateral_grace_period, "collateral_grace_period")
-    for piece in windows:
+    for piece in sorted(windows, key=lambda piece: _ORDER[f"{piece.name}-expiry"]):
         if at <= piece.expires:
             ledger.passed(f"{piece.name}-expiry")
-        elif at <= piece.expires + grace:
+        elif at - piece.expires <= grace:
             ledger.passed(
                 f"{piece.name}-expiry",
                 f"expired at {piece.expires:%Y-%m-%dT%H:%M:%SZ}, within the policy's grace period",
@@ -237,19 +242,19 @@ def _check_status(tcb: TcbEvaluation, policy: Policy, at: datetime, ledger: Ledg
     elif tcb.status in _GRACEFUL and _within_grace(tcb, policy, at):
         ledger.passed(
             "tcb-status",
-            f"TCB status {tcb.status}, since {tcb.date:%Y-%m-%d}: within the platform grace period",
+            f"TCB status {tcb.status}, TCB date {tcb.date:%Y-%m-%d}: within the platform grace period",
         )
     else:
         ledger.failed(
             "tcb-status",
-            f"{tcb.status} since {tcb.date:%Y-%m-%d}; the policy accepts "
+            f"{tcb.status} (TCB date {tcb.date:%Y-%m-%d}); the policy accepts "
             + ", ".join(policy.accepted_tcb_statuses),
         )
 
 
 def _within_grace(tcb: TcbEvaluation, policy: Policy, at: datetime) -> bool:
     grace = duration(policy.platform_grace_period, "platform_grace_period")
-    return bool(grace) and at <= min(tcb.platform_date, tcb.qe_date) + grace
+    return bool(grace) and at - min(tcb.platform_date, tcb.qe_date) <= grace
 
 
 def _check_platform(verified: VerifiedQuote, policy: Policy, ledger: Ledger) -> None:
@@ -266,7 +271,10 @@ def _check_platform(verified: VerifiedQuote, policy: Policy, ledger: Ledger) -> 
 def _check_identity(quote: Quote, policy: Policy, ledger: Ledger) -> str | None:
     """5.10 - 5.17 what runs; the name of the release it is."""
     body = quote.body
-    ledger.check("debug", policy.allow_debug or not body.debug, "it runs in debug mode")
+    if body.debug and policy.allow_debug:
+        ledger.passed("debug", "it runs in debug mode: accepted by the policy")
+    else:
+        ledger.check("debug", not body.debug, "it runs in debug mode")
     if isinstance(body, TdReport10):
         _check_td(body, policy, ledger)
     if any(getattr(policy, claim) is not None for claim in _MASKED_OF_TEE[quote.tee]):
@@ -281,7 +289,11 @@ def _check_identity(quote: Quote, policy: Policy, ledger: Ledger) -> str | None:
         )
     if policy.identity == ANY_IDENTITY:
         return None
-    if not ledger.check("identity-pinned", bool(policy.releases), "the policy names no release"):
+    if not ledger.check(
+        "identity-pinned",
+        bool(policy.releases),
+        "no identity was given: nothing says which enclave or TD is wanted",
+    ):
         return None
     return _match_release(claims_of(quote), policy, ledger)
 
@@ -313,8 +325,10 @@ def _check_td(body: TdReport10, policy: Policy, ledger: Ledger) -> None:
         "MRSIGNERSEAM or SEAMATTRIBUTES are not zero: not Intel's module",
     )
     if isinstance(body, TdReport15):
-        ledger.check(
-            "service-td",
-            policy.allow_service_td or not any(body.mr_service_td),
-            lambda: f"MRSERVICETD is {body.mr_service_td.hex()}",
-        )
+        bound = any(body.mr_service_td)
+        if bound and policy.allow_service_td:
+            ledger.passed("service-td", "a service TD is bound: accepted by the policy")
+        else:
+            ledger.check(
+                "service-td", not bound, lambda: f"MRSERVICETD is {body.mr_service_td.hex()}"
+            )

@@ -13,6 +13,8 @@ from dcap.verification.findings import Finding
 if TYPE_CHECKING:
     from dcap.appraisal.result import AttestationResult
 
+#: After which failures it helps to see what is short; told once.
+_SHORTFALL_AFTER = {"tcb-level", "tdx-module-level", "qe-level", "tcb-status", "qe-status"}
 #: How `not_checked` words a check that an earlier failure kept from running.
 NOT_REACHED = ": not reached ("
 _LABEL = 13
@@ -35,24 +37,32 @@ def lines(result: "AttestationResult") -> Iterator[str]:
     yield from _facts(result)
     yield "checks"
     yield from _passed(result)
+    short = _SHORTFALL_AFTER & {finding.code for finding in result.failures}
     for finding in result.failures:
         yield from _failed(finding)
-        if finding.code in ("tcb-status", "qe-status"):
+        if finding.code == next((f.code for f in result.failures if f.code in short), ""):
             yield from _shortfall(result)
-    open_items = [item for item in result.not_checked if NOT_REACHED not in item]
-    for item in open_items:
-        yield from _wrapped("not checked", item)
-    unreached = [item.partition(":")[0] for item in result.not_checked if NOT_REACHED in item]
-    if unreached:
-        yield from _wrapped("not reached", ", ".join(unreached))
+    yield from _open(result)
     if result.accepted:
         yield _row("verdict", f"ACCEPTED  at {result.at:%Y-%m-%dT%H:%M:%SZ}")
-    else:
-        reason = result.reason
-        code = reason.code if reason else "rejected"
-        yield _row("verdict", f"REJECTED  {code}  (exit {result.exit_status})")
-        if reason is not None and reason.mend:
-            yield from _wrapped("fix", reason.mend)
+        return
+    reason = result.reason
+    code = reason.code if reason else "rejected"
+    yield _row("verdict", f"REJECTED  {code}  (exit {result.exit_status})")
+    mends = [reason, *result.failures] if reason else result.failures
+    for mend in dict.fromkeys(finding.mend for finding in mends if finding.mend):
+        yield from _wrapped("fix", mend)
+
+
+def _open(result: "AttestationResult") -> Iterator[str]:
+    """What was not checked: because nobody asked, or because something failed before."""
+    for item in result.not_checked:
+        if NOT_REACHED not in item:
+            yield from _wrapped("not checked", item)
+    unreached = [item.partition(":")[0] for item in result.not_checked if NOT_REACHED in item]
+    if unreached:
+        text = f"because of what failed above: {', '.join(unreached)}"
+        yield from _wrapped("not reached", text)
 
 
 def _facts(result: "AttestationResult") -> Iterator[str]:
@@ -62,6 +72,8 @@ def _facts(result: "AttestationResult") -> Iterator[str]:
         return
     claims = result.claims
     yield _row("evidence", f"{evidence.format}, ECDSA-P256, {evidence.size} bytes")
+    if result.verified is None:
+        yield _row("", "not proven genuine: what follows is only what it claims")
     debug = "yes" if claims["debug"] else "no"
     if "mrenclave" in claims:
         yield _row("enclave", f"MRENCLAVE {claims['mrenclave']}")
@@ -79,14 +91,14 @@ def _facts(result: "AttestationResult") -> Iterator[str]:
         if supplemental is not None:
             facts.append(f"evaluation data {supplemental.tcb_eval_ref_num}")
         yield _row("platform", "   ".join(facts))
-    if result.tcb is not None:
+    if result.tcb is not None and result.verified is not None:
         yield from _tcb(result)
     supplemental = result.supplemental()
     if supplemental is not None:
         expiry = supplemental.earliest_expiration_date
         yield _row(
             "collateral",
-            f"issued until {supplemental.latest_issue_date:%Y-%m-%d}, "
+            f"newest issued {supplemental.latest_issue_date:%Y-%m-%d}, "
             f"first to expire: {supplemental.earliest_expiring} on {expiry:%Y-%m-%d %H:%M} UTC",
         )
     if result.trust_root != "intel":
@@ -99,7 +111,7 @@ def _tcb(result: "AttestationResult") -> Iterator[str]:
     parts = [f"platform {tcb.platform}", f"QE {tcb.qe}"]
     if tcb.tdx_module is not None:
         parts.append(f"TDX module {tcb.tdx_module}")
-    yield _row("TCB", f"{tcb.status}   ({', '.join(parts)})   since {tcb.date:%Y-%m-%d}")
+    yield _row("TCB", f"{tcb.status}   ({', '.join(parts)})   TCB date {tcb.date:%Y-%m-%d}")
     if tcb.current is not None and tcb.current != tcb.launch:
         yield _row("", f"at launch {tcb.launch}, now {tcb.current}")
     if tcb.advisory_ids:
@@ -126,14 +138,16 @@ def _among(step: str, steps: tuple[str, ...]) -> bool:
 
 def _failed(finding: Finding) -> Iterator[str]:
     text = f"{finding.code}: {finding.message}"
-    first, *rest = textwrap.wrap(text, _WIDTH - 8, break_long_words=False) or [""]
+    first, *rest = textwrap.wrap(
+        text, _WIDTH - 8, break_long_words=False, break_on_hyphens=False
+    ) or [""]
     yield f"  FAIL  {first}"
     for line in rest:
         yield f"        {line}"
 
 
 def _shortfall(result: "AttestationResult") -> Iterator[str]:
-    for short in result.tcb.shortfall if result.tcb else ():
+    for short in result.shortfall:
         yield (
             f"          {short.component}: have {short.have}, need {short.need}"
             f"   -> {short.raised_by}"
@@ -145,6 +159,8 @@ def _row(label: str, text: str) -> str:
 
 
 def _wrapped(label: str, text: str) -> Iterator[str]:
-    for line in textwrap.wrap(text, _WIDTH - _LABEL, break_long_words=False):
+    for line in textwrap.wrap(
+        text, _WIDTH - _LABEL, break_long_words=False, break_on_hyphens=False
+    ):
         yield _row(label, line)
         label = ""

@@ -4,6 +4,7 @@ Derived from the table of checks and the findings, so that it cannot be forgotte
 """
 
 from dcap.appraisal.policy import ANY_IDENTITY, Policy
+from dcap.appraisal.reference_values import MASKED
 from dcap.formats.quote import Quote
 from dcap.verification.checks import CHECKS
 from dcap.verification.findings import Finding
@@ -41,7 +42,7 @@ def open_questions(
             continue
         if code == "identity" and policy.identity != ANY_IDENTITY and proven:
             continue
-        if code in _ON_REQUEST:
+        if code in _ON_REQUEST and not _asked(code, policy):
             if _ON_REQUEST[code] and proven:
                 found.append(_ON_REQUEST[code])
             continue
@@ -50,3 +51,16 @@ def open_questions(
     if matched is not None:
         found += [f'{claim}: release "{matched.name}" leaves it open' for claim in matched.unpinned]
     return tuple(found)
+
+
+def _asked(code: str, policy: Policy) -> bool:
+    """Whether the policy asks for a check that runs on request only."""
+    return {
+        "report-data": policy.report_data is not None,
+        "identity": bool(policy.releases),
+        "collateral-age": policy.maximum_collateral_age is not None,
+        "tcb-date": policy.minimum_tcb_date is not None,
+        "evaluation-number": policy.minimum_evaluation_number is not None,
+        "tee-tcb-svn": policy.minimum_tee_tcb_svn is not None,
+        "attributes": any(getattr(policy, claim) is not None for claim in MASKED),
+    }.get(code, False)

@@ -22,7 +22,7 @@ from typing import Literal
 
 import msgspec
 
-from dcap.appraisal.reference_values import Release, check_masks, normal_hex
+from dcap.appraisal.reference_values import Release, check_masks, check_types, normal_hex
 from dcap.errors import ConfigError
 from dcap.verification.status import TcbStatus
 
@@ -31,8 +31,10 @@ UP_TO_DATE = (TcbStatus.UP_TO_DATE,)
 ACCEPTABLE = tuple(status for status in TcbStatus if status is not TcbStatus.REVOKED)
 ANY_IDENTITY = "any"
 _DURATION = re.compile(r"(\d{1,6})\s*([smhdw])")
+_ADVISORY = re.compile(r"INTEL-SA-\d{5,6}")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 MAX_POLICY = 256 * 1024
+_LONGEST = 100 * 366 * 86400
 
 Duration = int | str
 
@@ -57,7 +59,7 @@ class Policy(
     #: Advisories that may never apply to the matched levels.
     rejected_advisories: tuple[str, ...] = ()
     #: The TCB date must not be before this day (or instant).
-    minimum_tcb_date: date | datetime | None = None
+    minimum_tcb_date: date | None = None
     #: TCB info and QE identity must both be of this evaluation data number, or later.
     minimum_evaluation_number: int | None = None
     #: How long after its expiry collateral is still accepted ("0s"; "36h", "7d" or seconds).
@@ -111,10 +113,18 @@ class Policy(
             raise ConfigError("policy-too-large", f"over {MAX_POLICY} characters", where=where)
         try:
             content = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError("policy-toml", f"not valid TOML: {error}", where=where) from None
+        least = content.get("minimum_tcb_date")
+        if isinstance(least, datetime):  # a date, and more; put back below
+            content["minimum_tcb_date"] = least.date()
         try:
-            return msgspec.convert(content, cls)
+            policy = msgspec.convert(content, cls)
+            return (
+                msgspec.structs.replace(policy, minimum_tcb_date=least)
+                if isinstance(least, datetime)
+                else policy
+            )
         except msgspec.ValidationError as error:
             raise ConfigError(
                 "policy-key",
@@ -140,17 +150,19 @@ class Policy(
 
     @property
     def minimum_tcb_instant(self) -> datetime | None:
-        """`minimum_tcb_date` as an instant."""
+        """`minimum_tcb_date` as an instant: a day is its beginning in UTC."""
         least = self.minimum_tcb_date
-        if least is None or (isinstance(least, datetime) and least.tzinfo is not None):
-            return least
-        return datetime(*least.timetuple()[:6], tzinfo=UTC)
+        if least is None:
+            return None
+        if not isinstance(least, datetime):
+            return datetime(least.year, least.month, least.day, tzinfo=UTC)
+        return least if least.tzinfo else least.replace(tzinfo=UTC)
 
 
 def duration(value: Duration, where: str) -> timedelta:
     """Seconds, or a number with a unit: 90s, 30m, 36h, 7d, 2w."""
     if isinstance(value, int) and value >= 0:
-        return timedelta(seconds=min(value, 10**9))
+        return timedelta(seconds=min(value, _LONGEST))
     match = _DURATION.fullmatch(str(value))
     if match is None:
         raise ConfigError(
@@ -159,7 +171,7 @@ def duration(value: Duration, where: str) -> timedelta:
             where=where,
             mend='write seconds, or a number with s, m, h, d or w: "36h", "7d"',
         )
-    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+    return timedelta(seconds=min(int(match[1]) * _UNITS[match[2]], _LONGEST))
 
 
 def padded_report_data(text: str, where: str = "report_data") -> str:
@@ -173,28 +185,21 @@ def padded_report_data(text: str, where: str = "report_data") -> str:
 
 
 def _check(policy: Policy) -> None:
-    revoked = TcbStatus.REVOKED
-    if revoked in policy.accepted_tcb_statuses or revoked in (policy.accepted_qe_statuses or ()):
-        raise ConfigError(
-            "policy-revoked", "Revoked cannot be accepted: Intel does not vouch for it any more"
-        )
-    if not policy.accepted_tcb_statuses:
-        raise ConfigError("policy-no-status", "accepted_tcb_statuses is empty: nothing can pass")
-    collateral = duration(policy.collateral_grace_period, "collateral_grace_period")
-    platform = duration(policy.platform_grace_period, "platform_grace_period")
-    if collateral and platform:
-        raise ConfigError(
-            "policy-two-graces",
-            "collateral_grace_period and platform_grace_period exclude each other",
-            mend="with old collateral, how long a platform is out of date cannot be known",
-        )
-    if policy.maximum_collateral_age is not None:
-        duration(policy.maximum_collateral_age, "maximum_collateral_age")
+    """Hold a policy to its types and to itself, and bring its values into one spelling."""
+    check_types(policy, "policy")
+    _check_statuses(policy)
+    _check_durations(policy)
+    spelled: dict[str, object] = {}
+    for key in ("accepted_advisories", "rejected_advisories"):
+        if (ids := getattr(policy, key)) is not None:
+            spelled[key] = tuple(_advisory(text, key) for text in ids)
     if policy.minimum_tee_tcb_svn is not None:
-        value = normal_hex(policy.minimum_tee_tcb_svn, 16, "minimum_tee_tcb_svn")
-        msgspec.structs.force_setattr(policy, "minimum_tee_tcb_svn", value)
+        svn = normal_hex(policy.minimum_tee_tcb_svn, 16, "minimum_tee_tcb_svn")
+        spelled["minimum_tee_tcb_svn"] = svn
     if policy.report_data is not None:
-        msgspec.structs.force_setattr(policy, "report_data", padded_report_data(policy.report_data))
+        spelled["report_data"] = padded_report_data(policy.report_data)
+    for key, value in spelled.items():
+        msgspec.structs.force_setattr(policy, key, value)
     check_masks(policy, "policy")
     if policy.identity == ANY_IDENTITY and policy.releases:
         raise ConfigError(
@@ -205,6 +210,42 @@ def _check(policy: Policy) -> None:
     names = [release.name for release in policy.releases]
     if len(set(names)) != len(names):
         raise ConfigError("policy-release-twice", "two releases have the same name")
+
+
+def _check_statuses(policy: Policy) -> None:
+    revoked = TcbStatus.REVOKED
+    if revoked in policy.accepted_tcb_statuses or revoked in (policy.accepted_qe_statuses or ()):
+        raise ConfigError(
+            "policy-revoked", "Revoked cannot be accepted: Intel does not vouch for it any more"
+        )
+    if not policy.accepted_tcb_statuses:
+        raise ConfigError("policy-no-status", "accepted_tcb_statuses is empty: nothing can pass")
+
+
+def _check_durations(policy: Policy) -> None:
+    collateral = duration(policy.collateral_grace_period, "collateral_grace_period")
+    platform = duration(policy.platform_grace_period, "platform_grace_period")
+    if collateral and platform:
+        raise ConfigError(
+            "policy-two-graces",
+            "collateral_grace_period and platform_grace_period exclude each other",
+            mend="with old collateral, how long a platform is out of date cannot be known",
+        )
+    if policy.maximum_collateral_age is not None:
+        duration(policy.maximum_collateral_age, "maximum_collateral_age")
+
+
+def _advisory(text: str, key: str) -> str:
+    """An advisory id in Intel's spelling: one that is spelled otherwise would never match."""
+    advisory = text.strip().upper()
+    if not _ADVISORY.fullmatch(advisory):
+        raise ConfigError(
+            "policy-advisory",
+            f"{text[:40]!r} is not an advisory id",
+            where=key,
+            mend="write it as Intel does: INTEL-SA-00615",
+        )
+    return advisory
 
 
 def _readable(message: str) -> str:

@@ -8,7 +8,9 @@ Source: RFC 9334 (Reference Values); claim names as in `claims`.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from datetime import datetime
+from functools import cache
+from typing import Any, get_type_hints
 
 import msgspec
 
@@ -38,6 +40,7 @@ MEASUREMENTS = {
 PINS = ("mrenclave", "mrsigner", "mrtd")
 #: Claim -> size of value and mask in bytes: compared only where the mask has ones.
 MASKED = {"attributes": 16, "misc_select": 4, "td_attributes": 8, "xfam": 8}
+RTMRS = ("rtmr0", "rtmr1", "rtmr2", "rtmr3")
 TEES = {"mrenclave": "SGX", "mrsigner": "SGX", "mrtd": "TDX"}
 
 Hexes = str | tuple[str, ...]
@@ -79,6 +82,7 @@ class Release(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     xfam_mask: str | None = None
 
     def __post_init__(self) -> None:
+        check_types(self, f'release "{self.name}"')
         for claim, size in MEASUREMENTS.items():
             given = getattr(self, claim)
             values = (given,) if isinstance(given, str) else tuple(given)
@@ -118,10 +122,30 @@ class Release(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     @property
     def unpinned(self) -> tuple[str, ...]:
         """What people usually want pinned and this release leaves open."""
+        if self.mrtd:
+            return tuple(claim for claim in RTMRS if not getattr(self, claim))
         if not self.mrsigner or self.mrenclave:
             return ()
         open_values = (("product_id", self.product_id), ("svn", self.minimum_svn))
         return tuple(claim for claim, value in open_values if value is None)
+
+
+def check_types(holder: msgspec.Struct, where: str) -> None:
+    """Hold values given in Python to the types that a file is held to: no truthy strings."""
+    for field, kind in _hints(type(holder)).items():
+        value = getattr(holder, field)
+        if isinstance(value, datetime):  # a date, which msgspec keeps apart
+            continue
+        try:
+            value = msgspec.convert(value, kind)
+        except msgspec.ValidationError as error:
+            raise ConfigError("policy-key", f"{field}: {error}", where=where) from None
+        msgspec.structs.force_setattr(holder, field, value)
+
+
+@cache
+def _hints(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    return get_type_hints(kind)
 
 
 def check_masks(holder: msgspec.Struct, where: str) -> None:

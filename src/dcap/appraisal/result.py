@@ -19,6 +19,7 @@ from dcap.verification.evidence import Evidence
 from dcap.verification.findings import Finding
 from dcap.verification.supplemental import Supplemental
 from dcap.verification.tcb_evaluation import TcbEvaluation
+from dcap.verification.tcb_level import Shortfall
 from dcap.verification.verifier import PckChain, VerifiedQuote
 
 SCHEMA = 1
@@ -45,6 +46,7 @@ class AttestationResult(msgspec.Struct, frozen=True, kw_only=True):
     evidence: Evidence | None
     release: str | None = None
     tcb: TcbEvaluation | None = None
+    shortfall: tuple[Shortfall, ...] = ()
     pck: PckChain | None = None
     verified: VerifiedQuote | None = None
 
@@ -172,7 +174,7 @@ class AttestationResult(msgspec.Struct, frozen=True, kw_only=True):
             "tdx_module_status": tcb.tdx_module if tcb else None,
             "launch_status": tcb.launch if tcb else None,
             "current_status": tcb.current if tcb else None,
-            "shortfall": [msgspec.to_builtins(short) for short in tcb.shortfall] if tcb else [],
+            "shortfall": [msgspec.to_builtins(short) for short in self.shortfall],
         }
 
     def _platform(self, *, platform_ids: bool) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What commands share in reading their arguments: inputs, instants, anchors."""
 
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from dcap.cli import output
@@ -13,16 +13,19 @@ from dcap.verification.anchors import INTEL_SGX_ROOT, TrustAnchor
 
 #: What may come in as evidence or anything to be inspected.
 MAX_INPUT = 1024 * 1024
-_EARLIEST, _LATEST = 0, 253402300799  # 1970 … 9999, what a datetime can say
+_SECOND = timedelta(seconds=1)
+#: Nothing that can be verified is older than SGX's DCAP, or of another age.
+_EARLIEST, _LATEST = datetime(2016, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
 def read_input(name: str) -> bytes:
     """A file's bytes, or those of standard input for `-`."""
-    if name != "-":
-        return read_bounded(Path(name), MAX_INPUT)
-    data = sys.stdin.buffer.read(MAX_INPUT + 1)
+    if name == "-":
+        data, where = sys.stdin.buffer.read(MAX_INPUT + 1), "standard input"
+    else:
+        data, where = read_bounded(Path(name)), name
     if len(data) > MAX_INPUT:
-        raise FormatError("file-too-large", f"more than {MAX_INPUT} bytes", where="standard input")
+        raise FormatError("evidence-too-large", f"more than {MAX_INPUT} bytes", where=where)
     return data
 
 
@@ -32,13 +35,15 @@ def instant(text: str | None) -> datetime:
         return datetime.now(UTC)
     try:
         if text.strip().isdigit():
-            return datetime.fromtimestamp(min(int(text), _LATEST + 1), UTC)
-        moment = datetime.fromisoformat(text.strip())
+            moment = datetime.fromtimestamp(int(text), UTC)
+        else:
+            moment = datetime.fromisoformat(text.strip())
+        moment = moment.astimezone(UTC) if moment.tzinfo else _EARLIEST - _SECOND
     except (ValueError, OverflowError, OSError):
         raise _not_an_instant(text) from None
-    if moment.tzinfo is None:
+    if not _EARLIEST <= moment < _LATEST:
         raise _not_an_instant(text)
-    return moment.astimezone(UTC)
+    return moment
 
 
 def day(text: str) -> datetime:
@@ -58,15 +63,14 @@ def anchor(test_root: str | None) -> TrustAnchor:
         return INTEL_SGX_ROOT
     data = read_bounded(Path(test_root), MAX_INPUT)
     try:
-        certificate = (
-            Certificate.parse_chain(data)[-1] if is_armoured(data) else Certificate.parse(data)
-        )
+        found = Certificate.parse_chain(data) if is_armoured(data) else (Certificate.parse(data),)
     except FormatError as error:
-        raise ConfigError(
-            "test-root", f"not a root certificate: {error.what}", where=test_root
-        ) from None
+        raise _not_a_root(test_root, error.what) from None
+    certificate = found[0]
+    if len(found) != 1 or not certificate.self_issued or not certificate.is_ca:
+        raise _not_a_root(test_root, "not one self-issued CA certificate alone")
     chosen = TrustAnchor.insecure_test_root(certificate)
-    if chosen is not INTEL_SGX_ROOT:
+    if chosen != INTEL_SGX_ROOT:
         output.warn(
             f'trusting the test root "{certificate.common_name}" of {test_root}: '
             "whoever holds its key can make anything look genuine"
@@ -74,10 +78,20 @@ def anchor(test_root: str | None) -> TrustAnchor:
     return chosen
 
 
+def _not_a_root(test_root: str, why: str) -> ConfigError:
+    return ConfigError(
+        "test-root",
+        f"not a root certificate: {why}",
+        where=test_root,
+        mend="give the file of the test root that you made, with nothing else in it",
+    )
+
+
 def _not_an_instant(text: str) -> ConfigError:
     return ConfigError(
         "instant",
         f"{text[:40]!r} is not an instant",
         where="--at",
-        mend="write Unix seconds (1751624924) or RFC 3339 with a zone (2025-07-04T10:28:44Z)",
+        mend="write Unix seconds (1751624924) or RFC 3339 with a zone (2025-07-04T10:28:44Z), "
+        "from 2016 on",
     )

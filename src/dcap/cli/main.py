@@ -1,13 +1,15 @@
 """`dcap`: the entry point. Commands are imported when they are called, so that each starts fast."""
 
 import importlib
+import os
 import sys
 from typing import NoReturn
 
 import click
 
+from dcap import __version__
 from dcap.cli import output
-from dcap.errors import DcapError
+from dcap.errors import ConfigError, DcapError
 
 #: Command -> (module, what it does). The module holds a click command named `command`.
 COMMANDS = {
@@ -39,7 +41,7 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="dcap", prog_name="dcap")
+@click.version_option(__version__, prog_name="dcap")
 def cli() -> None:
     """Remote attestation for Intel SGX and TDX.
 
@@ -55,7 +57,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     try:
         sys.exit(cli.main(given, prog_name="dcap", standalone_mode=False))
     except click.ClickException as error:
-        error.show()
+        if "--json" in given:
+            output.fail(ConfigError("usage", error.format_message()), as_json=True)
+        else:
+            error.show()
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
@@ -63,5 +68,15 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except DcapError as error:
         output.fail(error, as_json="--json" in given)
         sys.exit(error.exit_status)
-    except BrokenPipeError:
-        sys.exit(141)
+    except Exception as error:
+        if os.environ.get("DCAP_DEBUG"):
+            raise
+        output.fail(
+            DcapError(
+                "internal",
+                f"a bug of dcap: {type(error).__name__}: {error}",
+                mend="please report it, with what DCAP_DEBUG=1 prints",
+            ),
+            as_json="--json" in given,
+        )
+        sys.exit(INTERNAL_ERROR)

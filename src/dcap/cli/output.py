@@ -7,12 +7,13 @@ object that carries a `schema` number. Colour only on a terminal, and not where 
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import click
 import msgspec
 
-from dcap.errors import DcapError
+from dcap.errors import ConfigError, DcapError, printable
 
 SCHEMA = 1
 #: Words at the start of a line that are coloured on a terminal.
@@ -32,11 +33,26 @@ def emit(value: Mapping[str, Any], lines: Iterable[str], *, as_json: bool) -> No
     if as_json:
         document = {"schema": SCHEMA, **value}
         text = msgspec.json.format(msgspec.json.encode(document), indent=2)
-        click.echo(text.decode())
+        _write([text.decode()])
         return
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    for line in lines:
-        click.echo(_coloured(line) if colour else line)
+    safe = (printable(line) for line in lines)
+    _write([_coloured(line) if colour else line for line in safe])
+
+
+def _write(lines: Iterable[str]) -> None:
+    """Write lines to stdout; a reader that went away ends us as it would end any filter."""
+    try:
+        for line in lines:
+            sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except OSError as error:
+        raise ConfigError(
+            "output-unwritable", f"the result cannot be written: {error.strerror}"
+        ) from None
 
 
 def warn(text: str) -> None:
@@ -57,7 +73,8 @@ def fail(error: DcapError, *, as_json: bool = False) -> None:
             },
         }
         text = msgspec.json.format(msgspec.json.encode(document), indent=2)
-        click.echo(text.decode())
+        with suppress(ConfigError):  # what cannot be written there is still told on stderr
+            _write([text.decode()])
     place = f" ({error.where})" if error.where else ""
     click.echo(f"error: {error.what}{place} [{error.code}]", err=True)
     if error.mend:

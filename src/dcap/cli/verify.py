@@ -13,11 +13,15 @@ import click
 from dcap.appraisal import Policy, Release, appraise
 from dcap.appraisal.policy import ACCEPTABLE
 from dcap.cli import arguments, output
-from dcap.errors import ConfigError
+from dcap.errors import ConfigError, NotFound
 from dcap.sources.directory import read_bounded, read_collateral
 from dcap.verification.status import TcbStatus
 
 COMMAND_LINE = "command line"
+_WHERE_TO_GET_IT = (
+    "give --collateral DIR|FILE (or set DCAP_COLLATERAL): answers of Intel's PCS or of your PCCS, "
+    "saved as README.md shows"
+)
 #: Flags that make up a release of their own.
 _RELEASE_FLAGS = ("mrenclave", "mrsigner", "mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3")
 
@@ -32,7 +36,13 @@ _RELEASE_FLAGS = ("mrenclave", "mrsigner", "mrtd", "rtmr0", "rtmr1", "rtmr2", "r
 )
 @click.option("--policy", "policy_file", metavar="FILE", help="What to accept, in TOML.")
 @click.option("--at", metavar="TIME", help="Judge as of this instant: Unix seconds or RFC 3339.")
-@click.option("--mrenclave", multiple=True, metavar="HEX", help="Accept this enclave. Repeatable.")
+@click.option(
+    "--mrenclave",
+    multiple=True,
+    metavar="HEX",
+    help="Accept this enclave. Values of one flag are alternatives, "
+    "different flags go together; with --policy they add a release.",
+)
 @click.option("--mrsigner", multiple=True, metavar="HEX", help="Accept enclaves of this signer.")
 @click.option("--product-id", type=int, metavar="N", help="… with this product id.")
 @click.option("--min-svn", type=int, metavar="N", help="… and at least this security version.")
@@ -94,8 +104,12 @@ def command(
     moment = arguments.instant(at)
     trust = arguments.anchor(insecure_test_root)
     data = arguments.read_input(evidence)
-    given = None if collateral is None else read_collateral(Path(collateral))
-    result = appraise(data, given, policy, at=moment, anchor=trust)
+    try:
+        given = None if collateral is None else read_collateral(Path(collateral))
+        result = appraise(data, given, policy, at=moment, anchor=trust)
+    except NotFound as error:
+        mend = error.mend if error.code == "collateral-incomplete" else _WHERE_TO_GET_IT
+        raise NotFound(error.code, error.what, where=error.where, mend=mend) from None
     if not quiet:
         value = result.to_dict(platform_ids=show_platform_id)
         output.emit(value, result.explain().splitlines(), as_json=as_json)

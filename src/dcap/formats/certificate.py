@@ -116,7 +116,10 @@ def common_name(name: bytes) -> str:
     tag = name[at] if at < len(name) else 0
     if tag not in (der.UTF8_STRING, der.PRINTABLE_STRING):
         return ""
-    start, stop = der.span(name, at, len(name), tag)
+    try:
+        start, stop = der.span(name, at, len(name), tag)
+    except FormatError:
+        return ""
     return name[start:stop].decode("utf-8", "replace")
 
 
@@ -187,7 +190,7 @@ def _extensions(data: bytes, at: int, end: int) -> dict[bytes, tuple[bool, bytes
         start, inner = der.span(data, inner, at, der.OBJECT_IDENTIFIER)
         oid = data[start:inner]
         critical = False
-        if data[inner] == der.BOOLEAN:
+        if inner < at and data[inner] == der.BOOLEAN:
             start, inner = der.span(data, inner, at, der.BOOLEAN)
             critical = der.boolean(data, start, inner)
         start, inner = der.span(data, inner, at, der.OCTET_STRING)

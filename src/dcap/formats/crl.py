@@ -125,12 +125,17 @@ def _parse(data: bytes) -> Crl:
         this_update=this_update,
         next_update=next_update,
         revoked=revoked,
-        crl_number=None
-        if number is None
-        else der.unsigned(number, *der.whole(number, der.INTEGER)),
+        crl_number=None if number is None else _crl_number(number),
         authority_key_id=None if key_id is None else authority_key_id(key_id),
         unknown_critical=unknown_critical,
     )
+
+
+def _crl_number(value: bytes) -> int:
+    start, stop = der.whole(value, der.INTEGER)
+    if stop - start > der.LONGEST_INTEGER:
+        raise FormatError("crl", "the CRL number has more than 20 octets", where="CRL")
+    return der.unsigned(value, start, stop)
 
 
 def _revoked(data: bytes, at: int, end: int) -> frozenset[int]:

@@ -26,6 +26,8 @@ GENERALIZED_TIME = 0x18
 SEQUENCE = 0x30
 SET = 0x31
 
+#: Serial and CRL numbers have at most 20 octets (RFC 5280 §4.1.2.2, §5.2.3), and a sign.
+LONGEST_INTEGER = 21
 _SHORT_YEAR_PIVOT = 50  # RFC 5280 §4.1.2.5.1: UTCTime years 50-99 are 1950-1999
 
 
@@ -75,6 +77,8 @@ def unsigned(data: bytes, start: int, stop: int) -> int:
         raise malformed("an integer is empty or negative", start)
     if data[start] == 0 and stop - start > 1 and data[start + 1] < 0x80:
         raise malformed("an integer is not encoded minimally", start)
+    if stop - start > LONGEST_INTEGER:
+        raise malformed(f"an integer of {stop - start} bytes", start)
     return int.from_bytes(data[start:stop], "big")
 
 

@@ -10,7 +10,16 @@ import msgspec
 
 from dcap.errors import FormatError
 from dcap.formats.remembered import remembered
-from dcap.formats.signed_json import ShortText, U16Number, U32Number, decode, encode, hex_bytes
+from dcap.formats.signed_json import (
+    Instant,
+    ShortText,
+    U16Number,
+    U32Number,
+    decode,
+    encode,
+    hex_bytes,
+    utc,
+)
 from dcap.formats.tcb_info import IsvSvnLevel, WireIsvSvnLevel, isv_svn_levels
 
 QE = "QE"
@@ -26,8 +35,8 @@ class WireEnclaveIdentity(msgspec.Struct, frozen=True, rename="camel", omit_defa
 
     id: ShortText
     version: int
-    issue_date: datetime
-    next_update: datetime
+    issue_date: Instant
+    next_update: Instant
     tcb_evaluation_data_number: U32Number
     miscselect: str
     miscselect_mask: str
@@ -75,8 +84,8 @@ def _parse(body: bytes) -> EnclaveIdentity:
         body=body,
         version=wire.version,
         id=wire.id,
-        issue_date=wire.issue_date,
-        next_update=wire.next_update,
+        issue_date=utc(wire.issue_date, "enclave identity, issueDate"),
+        next_update=utc(wire.next_update, "enclave identity, nextUpdate"),
         evaluation_data_number=wire.tcb_evaluation_data_number,
         misc_select=hex_bytes(wire.miscselect, 4, f"{where}, miscselect"),
         misc_select_mask=hex_bytes(wire.miscselect_mask, 4, f"{where}, miscselectMask"),

@@ -13,6 +13,7 @@ Source: Intel PCS API, "Get TCB Info", "Get QE Identity"; pitfall 14 of the refe
 import binascii
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -27,6 +28,8 @@ T = TypeVar("T")
 U8Number = Annotated[int, msgspec.Meta(ge=0, le=0xFF)]
 U16Number = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
 U32Number = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)]
+#: RFC 3339 with a zone; `utc` insists that the zone is UTC, as in all of Intel's documents.
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 ShortText = Annotated[str, msgspec.Meta(max_length=256)]
 
 
@@ -130,15 +133,16 @@ def _refuse_repeated_members(data: bytes, what: str) -> None:
 
 
 def _distinct(pairs: Sequence[tuple[str, Any]], what: str) -> None:
-    names = [name for name, _ in pairs]
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise FormatError(
-            "json-repeated-member",
-            f'the member "{twice[:64]}" occurs twice in one object',
-            where=what,
-            mend="two readers may read two different things; fetch the document again",
-        )
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise FormatError(
+                "json-repeated-member",
+                f'the member "{name[:64]}" occurs twice in one object',
+                where=what,
+                mend="two readers may read two different things; fetch the document again",
+            )
+        seen.add(name)
 
 
 def _not_json(why: str, what: str) -> FormatError:
@@ -154,3 +158,10 @@ def hex_bytes(text: str, size: int, what: str) -> bytes:
     if len(value) != size:
         raise FormatError("hex", f"not {2 * size} hexadecimal digits", where=what)
     return value
+
+
+def utc(moment: datetime, what: str) -> datetime:
+    """An instant as Intel writes it: in UTC. Raises `FormatError` (`json-time`) for another zone."""
+    if moment.utcoffset():
+        raise FormatError("json-time", "a time is not in UTC", where=what)
+    return moment

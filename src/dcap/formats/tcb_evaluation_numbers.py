@@ -4,20 +4,18 @@ Source: Intel PCS API v4, "Get TCB Evaluation Data Numbers". Signed like a TCB i
 member is `tcbEvaluationDataNumbers`.
 """
 
-from datetime import datetime
-
 import msgspec
 
 from dcap.errors import FormatError
-from dcap.formats.signed_json import ShortText, U32Number, decode, encode
+from dcap.formats.signed_json import Instant, ShortText, U32Number, decode, encode, utc
 
 
 class EvaluationNumber(msgspec.Struct, frozen=True, rename="camel"):
     """One generation: its number, the recovery event it answers, and when it came into force."""
 
     tcb_evaluation_data_number: U32Number
-    tcb_recovery_event_date: datetime
-    tcb_date: datetime
+    tcb_recovery_event_date: Instant
+    tcb_date: Instant
 
 
 class TcbEvaluationNumbers(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -25,8 +23,8 @@ class TcbEvaluationNumbers(msgspec.Struct, frozen=True, rename="camel", omit_def
 
     id: ShortText
     version: int
-    issue_date: datetime
-    next_update: datetime
+    issue_date: Instant
+    next_update: Instant
     tcb_eval_numbers: list[EvaluationNumber]
 
     @classmethod
@@ -39,6 +37,12 @@ class TcbEvaluationNumbers(msgspec.Struct, frozen=True, rename="camel", omit_def
                 f'id "{numbers.id}" in version {numbers.version} is not supported',
                 where="TCB evaluation data numbers",
             )
+        where = "TCB evaluation data numbers"
+        for moment in (numbers.issue_date, numbers.next_update):
+            utc(moment, where)
+        for number in numbers.tcb_eval_numbers:
+            utc(number.tcb_recovery_event_date, where)
+            utc(number.tcb_date, where)
         return numbers
 
     def to_bytes(self) -> bytes:

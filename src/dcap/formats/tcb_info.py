@@ -19,6 +19,7 @@ from msgspec import UNSET, UnsetType
 from dcap.errors import FormatError
 from dcap.formats.remembered import remembered
 from dcap.formats.signed_json import (
+    Instant,
     ShortText,
     U8Number,
     U16Number,
@@ -26,6 +27,7 @@ from dcap.formats.signed_json import (
     decode,
     encode,
     hex_bytes,
+    utc,
 )
 
 COMPONENTS = 16
@@ -76,7 +78,7 @@ class WireLevelV2(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tru
     """One of `tcbLevels`, version 2."""
 
     tcb: WireTcbV2
-    tcb_date: datetime
+    tcb_date: Instant
     tcb_status: ShortText
     advisory_ids: Advisories = msgspec.field(name="advisoryIDs", default=UNSET)
 
@@ -85,7 +87,7 @@ class WireLevelV3(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tru
     """One of `tcbLevels`, version 3."""
 
     tcb: WireTcbV3
-    tcb_date: datetime
+    tcb_date: Instant
     tcb_status: ShortText
     advisory_ids: Advisories = msgspec.field(name="advisoryIDs", default=UNSET)
 
@@ -100,7 +102,7 @@ class WireIsvSvnLevel(msgspec.Struct, frozen=True, rename="camel", omit_defaults
     """One of the `tcbLevels` of an enclave identity or a TDX module identity."""
 
     tcb: WireIsvSvn
-    tcb_date: datetime
+    tcb_date: Instant
     tcb_status: ShortText
     advisory_ids: Advisories = msgspec.field(name="advisoryIDs", default=UNSET)
 
@@ -127,8 +129,8 @@ class WireTcbInfoV2(msgspec.Struct, frozen=True, rename="camel", omit_defaults=T
     """The signed object, version 2 (PCS API v3; SGX only)."""
 
     version: int
-    issue_date: datetime
-    next_update: datetime
+    issue_date: Instant
+    next_update: Instant
     fmspc: str
     pce_id: str
     tcb_type: int
@@ -141,8 +143,8 @@ class WireTcbInfoV3(msgspec.Struct, frozen=True, kw_only=True, rename="camel", o
 
     id: ShortText
     version: int
-    issue_date: datetime
-    next_update: datetime
+    issue_date: Instant
+    next_update: Instant
     fmspc: str
     pce_id: str
     tcb_type: int
@@ -277,8 +279,8 @@ def meaning(body: bytes, wire: Wire) -> TcbInfo:
         body=body,
         version=wire.version,
         id=kind,
-        issue_date=wire.issue_date,
-        next_update=wire.next_update,
+        issue_date=utc(wire.issue_date, "TCB info, issueDate"),
+        next_update=utc(wire.next_update, "TCB info, nextUpdate"),
         fmspc=hex_bytes(wire.fmspc, 6, "TCB info, fmspc"),
         pce_id=hex_bytes(wire.pce_id, 2, "TCB info, pceId"),
         evaluation_data_number=wire.tcb_evaluation_data_number,
@@ -301,7 +303,7 @@ def _level_v2(level: WireLevelV2) -> TcbLevel:
         bytes(svns),
         pce_svn,
         None,
-        level.tcb_date,
+        utc(level.tcb_date, "TCB info, tcbDate"),
         level.tcb_status,
         advisories(level.advisory_ids),
     )
@@ -318,7 +320,7 @@ def _level_v3(level: WireLevelV3, kind: str) -> TcbLevel:
         _svns(tcb.sgxtcbcomponents),
         tcb.pcesvn,
         tdx,
-        level.tcb_date,
+        utc(level.tcb_date, "TCB info, tcbDate"),
         level.tcb_status,
         advisories(level.advisory_ids),
     )
@@ -371,7 +373,10 @@ def isv_svn_levels(levels: Iterable[WireIsvSvnLevel]) -> tuple[IsvSvnLevel, ...]
     ordered = sorted(
         (
             IsvSvnLevel(
-                level.tcb.isvsvn, level.tcb_date, level.tcb_status, advisories(level.advisory_ids)
+                level.tcb.isvsvn,
+                utc(level.tcb_date, "tcbDate"),
+                level.tcb_status,
+                advisories(level.advisory_ids),
             )
             for level in levels
         ),

@@ -18,17 +18,19 @@ SIMULATED = "simulated"
 class TrustAnchor(msgspec.Struct, frozen=True, gc=False):
     """A root by its subject (DER Name) and public key (64 bytes X‖Y on P-256)."""
 
-    name: str
     subject: bytes
     public_key: bytes
 
     @classmethod
     def insecure_test_root(cls, certificate: Certificate) -> "TrustAnchor":
-        """A root that is not Intel's. Whoever holds its key can make anything look genuine."""
-        anchor = cls(SIMULATED, certificate.subject, certificate.public_key)
-        if anchor.public_key == INTEL_SGX_ROOT.public_key:
-            return INTEL_SGX_ROOT
-        return anchor
+        """A root that need not be Intel's. Whoever holds its key can make anything look genuine."""
+        anchor = cls(certificate.subject, certificate.public_key)
+        return INTEL_SGX_ROOT if anchor == INTEL_SGX_ROOT else anchor
+
+    @property
+    def name(self) -> str:
+        """`"intel"` for Intel's subject and key, `"simulated"` for every other."""
+        return INTEL if self == INTEL_SGX_ROOT else SIMULATED
 
     def matches(self, certificate: Certificate) -> bool:
         """Whether a certificate is an edition of this root."""
@@ -41,7 +43,6 @@ class TrustAnchor(msgspec.Struct, frozen=True, gc=False):
 
 #: "Intel SGX Root CA": CN, O=Intel Corporation, L=Santa Clara, ST=CA, C=US.
 INTEL_SGX_ROOT = TrustAnchor(
-    INTEL,
     bytes.fromhex(
         "3068311a301806035504030c11496e74656c2053475820526f6f74204341311a3018060355040a0c11496e74656c"
         "20436f72706f726174696f6e3114301206035504070c0b53616e746120436c617261310b300906035504080c0243"

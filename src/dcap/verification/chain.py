@@ -37,11 +37,16 @@ TCB_SIGNING_CHAIN = (Role.TCB_SIGNING, Role.ROOT)
 
 
 class Window(msgspec.Struct, frozen=True, gc=False):
-    """When one piece of collateral was issued and when it expires."""
+    """When one piece of collateral was issued and when it expires.
+
+    A chain was issued when its oldest certificate was; `newest` is the youngest one's instant. For
+    every other piece the two are the same.
+    """
 
     name: str
     issued: datetime
     expires: datetime
+    newest: datetime
 
 
 @lru_cache(maxsize=256)
@@ -178,4 +183,5 @@ def _broken_link(ordered: tuple[Certificate, ...], signatures: Signatures) -> st
 
 def window(name: str, ordered: tuple[Certificate, ...]) -> Window:
     """A chain is as old as its oldest and as good as its shortest-lived certificate."""
-    return Window(name, min(c.not_before for c in ordered), min(c.not_after for c in ordered))
+    begins = [c.not_before for c in ordered]
+    return Window(name, min(begins), min(c.not_after for c in ordered), max(begins))

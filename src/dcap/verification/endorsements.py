@@ -12,7 +12,7 @@ Source: `verification.md` §4 and §5 A-C; pitfalls 1, 9, 12, 14, 16, 17, 22, 23
 """
 
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -154,6 +154,7 @@ def check_endorsements(
     claims (a quote's own) to check in the same go. Never raises for bad collateral: it finds.
     """
     ledger = Ledger()
+    at = at.astimezone(UTC)
     signatures = signatures or Signatures()
     authentic = Authentic(at=at, anchor=anchor)
     authentic.pck_certificate_chain = collateral.pck_certificate_chain
@@ -300,7 +301,8 @@ def _document(
         ledger.failed(f"{name}-format", str(error))
         return None
     ledger.passed(f"{name}-format")
-    windows.append(Window(name, document.issue_date, document.next_update))
+    issued = document.issue_date
+    windows.append(Window(name, issued, document.next_update, issued))
     if not ledger.check(
         f"{name}-validity-start",
         document.issue_date <= at,

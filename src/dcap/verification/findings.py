@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from dcap.errors import printable
 from dcap.verification.checks import CHECKS, Check
 
 
@@ -50,6 +51,7 @@ class Ledger:
     def failed(self, code: str, message: str, mend: str = "") -> None:
         """The check `code` failed; `message` says with which values."""
         check = CHECKS[code]
+        message = printable(message)
         self.findings.append(
             Finding(code, check.step, ok=False, message=message, mend=mend or check.mend)
         )

@@ -88,4 +88,4 @@ def not_revoked(code: str, certificate: Certificate, crl: Crl, ledger: Ledger) -
 
 def window(name: str, crl: Crl) -> Window:
     """From this update to next update."""
-    return Window(name, crl.this_update, crl.next_update or crl.this_update)
+    return Window(name, crl.this_update, crl.next_update or crl.this_update, crl.this_update)

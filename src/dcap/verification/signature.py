@@ -93,21 +93,23 @@ class Signatures:
         return self._known | self._valid
 
     def prefetch(self, claims: Iterable[Claim], run: Run) -> None:
-        """Check claims ahead of their turn, through `run`, and remember the valid ones."""
-        distinct = list(dict.fromkeys(claims))
-        for claim, valid in zip(distinct, run(is_valid, distinct), strict=True):
-            if valid:
-                self._valid.add(claim)
+        """Check claims ahead of their turn, through `run`, and remember the valid ones.
 
-    def valid(self, public_key: bytes, signature: bytes, message: bytes) -> bool:
-        """Whether the DER signature is valid; found valid once, it is not computed again."""
-        claim = (public_key, signature, message)
-        if claim in self._known or claim in self._valid:
-            return True
+        Each check notes its own claim, so that nothing depends on what `run` hands back.
+        """
+        for _ in run(self._check, list(dict.fromkeys(claims))):
+            pass
+
+    def _check(self, claim: Claim) -> bool:
         if is_valid(claim):
             self._valid.add(claim)
             return True
         return False
+
+    def valid(self, public_key: bytes, signature: bytes, message: bytes) -> bool:
+        """Whether the DER signature is valid; found valid once, it is not computed again."""
+        claim = (public_key, signature, message)
+        return claim in self._known or claim in self._valid or self._check(claim)
 
     def valid_raw(self, public_key: bytes, raw: bytes, message: bytes) -> bool:
         """As `valid`, for a raw r‖s signature."""

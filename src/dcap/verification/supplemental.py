@@ -63,7 +63,7 @@ class Supplemental(msgspec.Struct, frozen=True, kw_only=True):
         assert authentic.pck_crl is not None and authentic.root_ca_crl is not None  # noqa: PT018
         return cls(
             earliest_issue_date=min(window.issued for window in windows),
-            latest_issue_date=max(window.issued for window in windows),
+            latest_issue_date=max(window.newest for window in windows),
             earliest_expiration_date=first.expires,
             earliest_expiring=first.name,
             tcb_level_date_tag=min(tcb.platform_date, tcb.qe_date),
@@ -88,6 +88,6 @@ class Supplemental(msgspec.Struct, frozen=True, kw_only=True):
             sa_list=tcb.advisory_ids,
             qe_iden_status=tcb.qe,
             qe_iden_earliest_issue_date=min(window.issued for window in qe),
-            qe_iden_latest_issue_date=max(window.issued for window in qe),
+            qe_iden_latest_issue_date=max(window.newest for window in qe),
             qe_iden_earliest_expiration_date=min(window.expires for window in qe),
         )

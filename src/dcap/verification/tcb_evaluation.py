@@ -84,10 +84,11 @@ def evaluate(
     if launch is None or qe is None or qe_status is None:
         return None
     final = launch.status if current is None else statuses.relaunch(launch.status, current.status)
-    for code in ("tcb-level", "qe-level", "tcb-status-known"):
-        ledger.passed(code)
+    ledger.passed("tcb-level")
     if launch.module is not None or (current is not None and current.module is not None):
         ledger.passed("tdx-module-level")
+    ledger.passed("qe-level")
+    ledger.passed("tcb-status-known")
     dates = [launch.platform.date, qe.date, *([launch.module.date] if launch.module else [])]
     return TcbEvaluation(
         status=final,
@@ -101,7 +102,7 @@ def evaluate(
         qe_date=qe.date,
         advisory_ids=_advisories(launch, qe),
         current_advisory_ids=() if current is None else _advisories(current, qe),
-        shortfall=_shortfall(info, identity, pck, tee_tcb_svn, qe_isv_svn),
+        shortfall=shortfall_of(info, identity, pck, body, qe_isv_svn),
     )
 
 
@@ -158,13 +159,15 @@ def _advisories(levels: _Levels, qe: IsvSvnLevel) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*levels.platform.advisory_ids, *qe.advisory_ids, *module)))
 
 
-def _shortfall(
+def shortfall_of(
     info: TcbInfo,
     identity: EnclaveIdentity,
     pck: PckExtensions,
-    tee_tcb_svn: bytes | None,
+    body: SgxReport | TdReport10,
     qe_isv_svn: int,
 ) -> tuple[Shortfall, ...]:
+    """Every SVN that keeps the platform, its TDX module or its QE from being up to date."""
+    tee_tcb_svn = None if isinstance(body, SgxReport) else body.tee_tcb_svn
     short = shortfall(info, pck.components, pck.pce_svn, tee_tcb_svn)
     if tee_tcb_svn is not None and tee_tcb_svn[1] > 0:
         module = tdx_module.identity_of(info, tee_tcb_svn)

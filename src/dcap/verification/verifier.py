@@ -32,7 +32,8 @@ from dcap.verification.endorsements import Authentic, EndorsementCheck, Endorsem
 from dcap.verification.evidence import Evidence
 from dcap.verification.findings import Finding, Ledger
 from dcap.verification.signature import Claim, Signatures, claim_raw
-from dcap.verification.tcb_evaluation import TcbEvaluation, evaluate
+from dcap.verification.tcb_evaluation import TcbEvaluation, evaluate, shortfall_of
+from dcap.verification.tcb_level import Shortfall
 
 _ZEROS = bytes(32)
 
@@ -92,6 +93,7 @@ class QuoteCheck(msgspec.Struct, frozen=True):
     verified: VerifiedQuote | None
     pck: PckChain | None
     tcb: TcbEvaluation | None
+    shortfall: tuple[Shortfall, ...] = ()
 
     def require(self) -> VerifiedQuote:
         """The proof. Raises `VerificationError` with every failed finding."""
@@ -119,7 +121,10 @@ def verify(
     complete `Endorsements`.
     """
     ledger = Ledger()
-    authentic = endorsements.authentic
+    complete = (
+        endorsements.endorsements if isinstance(endorsements, EndorsementCheck) else endorsements
+    )
+    authentic = complete.authentic if complete is not None else endorsements.authentic
     signatures = signatures or Signatures(authentic.proven)
     quote = evidence.quote
 
@@ -157,15 +162,16 @@ def verify(
     )
     # 4.18 - 4.21 TCB levels
     tcb = None
+    short: tuple[Shortfall, ...] = ()
     if fits and known and pck is not None:
         tcb = _evaluate(quote, authentic, pck, ledger)
+        short = tcb.shortfall if tcb else _shortfall(quote, authentic, pck)
 
     findings = tuple(ledger.findings)
     verified = None
-    complete = endorsements if isinstance(endorsements, Endorsements) else endorsements.endorsements
     if complete is not None and ledger.failures == 0 and pck is not None and tcb is not None:
         verified = VerifiedQuote(evidence, complete, pck, tcb, findings, _MAKER)
-    return QuoteCheck(findings, verified, pck, tcb)
+    return QuoteCheck(findings, verified, pck, tcb, short)
 
 
 def claims(evidence: Evidence) -> list[Claim]:
@@ -231,20 +237,19 @@ def _prove_pck(
     # 3.4 - 3.6 revocation, by lists of the chain's own issuers
     issuer = authentic.crl_issuer
     crl = authentic.pck_crl
-    if (
-        crl is not None
-        and issuer is not None
-        and ledger.check(
+    covered = False
+    if crl is not None and issuer is not None:
+        covered = ledger.check(
             "pck-crl-coverage",
             issuer.subject == ca.subject and issuer.public_key == ca.public_key,
             lambda: (
                 f'the PCK CRL is of "{issuer.common_name}", the certificate of "{ca.common_name}"'
             ),
         )
-    ):
-        revocation.not_revoked("pck-revocation", leaf, crl, ledger)
     if authentic.root_ca_crl is not None:
         revocation.not_revoked("pck-ca-revocation", ca, authentic.root_ca_crl, ledger)
+    if crl is not None and covered:
+        revocation.not_revoked("pck-revocation", leaf, crl, ledger)
     findings = tuple(ledger.findings[first:])
     result = PckChain(certificates, extensions, chain.window("pck-chain", certificates), findings)
     if ledger.failures > failures or authentic.pck_crl is None or authentic.root_ca_crl is None:
@@ -344,3 +349,14 @@ def _evaluate(
     if tcb is not None:
         authentic.evaluations.keep(svns, (tcb, tuple(ledger.findings[first:])))
     return tcb
+
+
+def _shortfall(quote: Quote, authentic: Authentic, pck: PckChain) -> tuple[Shortfall, ...]:
+    assert authentic.tcb_info is not None and authentic.qe_identity is not None  # noqa: PT018
+    return shortfall_of(
+        authentic.tcb_info,
+        authentic.qe_identity,
+        pck.extensions,
+        quote.body,
+        quote.qe_report.isv_svn,
+    )
