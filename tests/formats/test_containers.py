@@ -186,8 +186,8 @@ def test_every_vector_is_recognised_in_every_form() -> None:
     [
         (lambda q: q[:-1], "quote-truncated"),
         (lambda q: q[: len(q) // 2], "quote-truncated"),
-        (lambda q: q[:20], "quote-header-truncated"),
-        (lambda q: q[:3], "quote-header-truncated"),
+        (lambda q: q[:20], "quote-truncated"),
+        (lambda q: q[:3], "quote-truncated"),
         (lambda q: b"\x09" + q[1:], "quote-version"),
         (lambda q: q[:2] + b"\x00" + q[3:], "quote-attestation-key-type"),
         (lambda q: q[:4] + b"\x55" + q[5:], "quote-tee-type"),

@@ -20,6 +20,7 @@ from trial import (
     judged,
     pck_ca_twin,
     tcb_signing_twin,
+    twin,
 )
 
 from forge import Extension, World, certificates, keys
@@ -164,12 +165,29 @@ def test_an_odd_ca_certificate_is_refused_though_the_root_signed_it(
 def test_an_odd_end_certificate_is_refused_though_the_root_signed_it(
     world: World, changes: dict[str, Any]
 ) -> None:
-    """A TCB signer, or a PCK, that could act as a CA is neither."""
+    """A TCB signer, or a PCK, that could act as a CA, or says nothing of it, is neither."""
     chain = world.chain(tcb_signing_twin(world, **changes), world.root)
     collateral = endorsed(world, tcb_info_issuer_chain=chain)
     assert_rejected(judged(world, collateral=collateral), "tcb-info-chain-roles")
-    quote = world.quote(pck=world.pck(**changes))
-    assert_rejected(judged(world, quote), "pck-chain-roles")
+    pck = world.pck()
+    leaf = twin(
+        world,
+        pck,
+        "Intel SGX PCK Certificate",
+        issuer=world.processor_ca,
+        **{**changes, "extra": [pck.platform.extension()]},
+    )
+    chain = world.chain(leaf, world.processor_ca, world.root)
+    assert_rejected(judged(world, world.quote(cert_data=chain)), "pck-chain-roles")
+    fit = twin(
+        world,
+        pck,
+        "Intel SGX PCK Certificate",
+        issuer=world.processor_ca,
+        extra=[pck.platform.extension()],
+    )
+    chain = world.chain(fit, world.processor_ca, world.root)
+    assert_accepted(judged(world, world.quote(cert_data=chain)))
 
 
 @pytest.mark.parametrize("oddity", ["trailing", "truncated", "nested"])

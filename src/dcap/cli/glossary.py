@@ -82,6 +82,7 @@ ERROR_CODES: Final[dict[str, ErrorRow]] = {
     "crl": (2, "It is not one revocation list (X.509 v2) in DER, PEM or hex of DER.", _REFETCH),
     "pck-extensions": (2, "The PCK certificate's SGX extension cannot be read.", _REFETCH),
     "json": (2, "The document is not the JSON that belongs there.", _REFETCH),
+    "levels-repeated": (2, "Two levels of one enclave or module ask for the same version.", _REFETCH),
     "json-time": (2, "A time in one of Intel's documents is not in UTC.", _REFETCH),
     "json-repeated-member": (2, "A member stands twice in one JSON object: readers would disagree.",
         "do not trust it; " + _REFETCH),

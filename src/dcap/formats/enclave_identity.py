@@ -93,7 +93,7 @@ def _parse(body: bytes) -> EnclaveIdentity:
         attributes_mask=hex_bytes(wire.attributes_mask, 16, f"{where}, attributesMask"),
         mr_signer=hex_bytes(wire.mrsigner, 32, f"{where}, mrsigner"),
         isv_prod_id=wire.isvprodid,
-        levels=isv_svn_levels(wire.tcb_levels),
+        levels=isv_svn_levels(wire.tcb_levels, where),
     )
 
 

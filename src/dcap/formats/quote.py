@@ -95,8 +95,12 @@ class Quote:
         """Read one quote that fills `data` exactly. Raises `FormatError` with a `quote-…` code."""
         header, body_type, body_at = _read_start(data)
         layout = BODY_TYPES[body_type][0]
-        body = layout.read(data, body_at)
         signed = body_at + layout.size
+        if len(data) < signed:
+            raise Cursor(data, "quote", code=_TRUNCATED, position=body_at).missing(
+                layout.size, layout.name
+            )
+        body = layout.read(data, body_at)
         cursor = Cursor(data, "quote", code=_TRUNCATED, position=signed)
         size = cursor.integer(4, "signature data length")
         trailing = cursor.end - cursor.position - size
@@ -142,6 +146,9 @@ class Quote:
         return cls(data)
 
     def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("a Quote is its bytes: make another one")
+
+    def __delattr__(self, name: str) -> None:
         raise AttributeError("a Quote is its bytes: make another one")
 
     def __eq__(self, other: object) -> bool:
@@ -248,6 +255,8 @@ def _read_start(data: bytes) -> tuple[QuoteHeader, int, int]:
             where="quote",
             mend="give the quote alone",
         )
+    if len(data) < HEADER_SIZE:
+        raise Cursor(data, "quote", code=_TRUNCATED).missing(HEADER_SIZE, "quote header")
     header = _HEADER.read(data)
     version = header.version
     if version not in (3, 4, 5):

@@ -82,7 +82,7 @@ def decode(data: bytes, kind: type[T], what: str) -> T:
     A repeated member is looked for only where the members read do not account for all that are
     there: `count_members` of the input against that of the decoded value.
     """
-    value = _decode(data, kind, what)
+    value = decode_part(data, kind, what)
     if b"\\" in data or count_members(data) != count_members(msgspec.json.encode(value)):
         _refuse_repeated_members(data, what)
     return value
@@ -93,7 +93,8 @@ def encode(value: object) -> bytes:
     return msgspec.json.encode(value)
 
 
-def _decode(data: bytes, kind: type[T], what: str) -> T:
+def decode_part(data: bytes, kind: type[T], what: str) -> T:
+    """As `decode`, for a type that names but a part of the members: repeats are not looked for."""
     if len(data) > MAX_SIZE:
         raise _not_json(f"{len(data)} bytes; the limit is {MAX_SIZE}", what)
     try:
@@ -109,7 +110,7 @@ def decode_members(data: bytes, what: str) -> dict[str, msgspec.Raw]:
 
     What the members hold is not looked into: decode each of them with its own type.
     """
-    fields = _decode(data, dict[str, msgspec.Raw], what)
+    fields = decode_part(data, dict[str, msgspec.Raw], what)
     rebuilt = b",".join(b'"%b":%b' % (name.encode(), bytes(raw)) for name, raw in fields.items())
     if b"{%b}" % rebuilt != data:
         _refuse_repeated_members(data, what)

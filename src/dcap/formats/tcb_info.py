@@ -25,6 +25,7 @@ from dcap.formats.signed_json import (
     U16Number,
     U32Number,
     decode,
+    decode_part,
     encode,
     hex_bytes,
     utc,
@@ -240,10 +241,7 @@ def write_wire(wire: Wire) -> bytes:
 
 
 def _peek(body: bytes) -> int:
-    try:
-        return msgspec.json.decode(body, type=_Version).version
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise FormatError("json", f"not the JSON it should be: {error}", where="TCB info") from None
+    return decode_part(body, _Version, "TCB info").version
 
 
 @remembered(64)
@@ -351,7 +349,10 @@ def _modules(
     return _module("", module, ()), (
         None
         if isinstance(identities, UnsetType)
-        else tuple(_module(i.id, i, isv_svn_levels(i.tcb_levels)) for i in identities)
+        else tuple(
+            _module(i.id, i, isv_svn_levels(i.tcb_levels, "TCB info, TDX module identity"))
+            for i in identities
+        )
     )
 
 
@@ -368,8 +369,8 @@ def _module(
     )
 
 
-def isv_svn_levels(levels: Iterable[WireIsvSvnLevel]) -> tuple[IsvSvnLevel, ...]:
-    """Levels by ISVSVN, descending; two of the same ISVSVN are refused."""
+def isv_svn_levels(levels: Iterable[WireIsvSvnLevel], where: str) -> tuple[IsvSvnLevel, ...]:
+    """Levels by ISVSVN, descending; two of the same ISVSVN are refused (`levels-repeated`)."""
     ordered = sorted(
         (
             IsvSvnLevel(
@@ -384,7 +385,7 @@ def isv_svn_levels(levels: Iterable[WireIsvSvnLevel]) -> tuple[IsvSvnLevel, ...]
         reverse=True,
     )
     if len({level.isv_svn for level in ordered}) != len(ordered):
-        raise _wrong("two levels have the same isvsvn")
+        raise FormatError("levels-repeated", "two levels have the same isvsvn", where=where)
     return tuple(ordered)
 
 
