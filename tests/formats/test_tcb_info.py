@@ -182,7 +182,7 @@ FLAWS: dict[str, tuple[Edit, str]] = {
         lambda d: d["tdxModuleIdentities"][0]["tcbLevels"].append(
             d["tdxModuleIdentities"][0]["tcbLevels"][0]
         ),
-        "tcb-info",
+        "levels-repeated",
     ),
     "FMSPC of 5 bytes": (lambda d: d.update(fmspc="90C06F0000"), "hex"),
     "FMSPC that is no hex": (lambda d: d.update(fmspc="90C06F00000G"), "hex"),
@@ -284,7 +284,7 @@ IDENTITY_FLAWS: dict[str, tuple[Edit, str]] = {
     "isvsvn of 17 bits": (lambda d: d["tcbLevels"][0]["tcb"].update(isvsvn=65536), "json"),
     "two levels of one isvsvn": (
         lambda d: d["tcbLevels"].append(d["tcbLevels"][0]),
-        "tcb-info",
+        "levels-repeated",
     ),
     "a date without a zone": (lambda d: d.update(nextUpdate="2026-01-30T00:00:00"), "json"),
     "no levels member": (lambda d: d.pop("tcbLevels"), "json"),

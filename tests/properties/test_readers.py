@@ -199,9 +199,9 @@ def test_any_policy_text_is_a_policy_or_refused(
 
 @pytest.mark.parametrize("grace", ["collateral_grace_period", "platform_grace_period"])
 def test_the_longest_grace_is_no_trouble(grace: str) -> None:
-    """A grace period of centuries is judged like any other."""
+    """The longest grace period is judged like any other."""
     subject = subjects()[0]
-    policy = Policy.from_toml(f'identity = "any"\n{grace} = "999999w"')
+    policy = Policy.from_toml(f'identity = "any"\n{grace} = "1040w"')
 
     result = appraise(subject.quote, subject.collateral, policy, at=AT, anchor=subject.anchor)
 

@@ -8,6 +8,8 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from dcap.appraisal.open_questions import NOT_REACHED
+from dcap.verification.checks import CHECKS
 from dcap.verification.findings import Finding
 
 if TYPE_CHECKING:
@@ -15,8 +17,6 @@ if TYPE_CHECKING:
 
 #: After which failures it helps to see what is short; told once.
 _SHORTFALL_AFTER = {"tcb-level", "tdx-module-level", "qe-level", "tcb-status", "qe-status"}
-#: How `not_checked` words a check that an earlier failure kept from running.
-NOT_REACHED = ": not reached ("
 _LABEL = 13
 _WIDTH = 110
 
@@ -119,11 +119,13 @@ def _tcb(result: "AttestationResult") -> Iterator[str]:
 
 
 def _passed(result: "AttestationResult") -> Iterator[str]:
-    failed_steps = [finding.step for finding in result.failures]
-    passed_steps = {finding.step for finding in result.findings if finding.ok}
+    """A group is told as good only where all of it ran, and passed."""
+    unreached = [item.partition(":")[0] for item in result.not_checked if NOT_REACHED in item]
+    bad = [finding.step for finding in result.failures]
+    bad += [CHECKS[code].step for code in unreached]
+    ran = {finding.step for finding in result.findings if finding.ok}
     for text, steps in _GROUPS:
-        ran = [step for step in passed_steps if _among(step, steps)]
-        if ran and not any(_among(step, steps) for step in failed_steps):
+        if any(_among(step, steps) for step in ran) and not any(_among(s, steps) for s in bad):
             yield f"  ok    {text}"
     for finding in result.findings:
         if finding.ok and finding.code in _SINGLE:

@@ -10,17 +10,23 @@ from dcap.verification.checks import CHECKS
 from dcap.verification.findings import Finding
 
 UNREADABLE = ("everything after reading the evidence: it could not be read",)
-_TDX_ONLY = {"tdx-module", "tdx-module-level", "td-attributes", "seam", "service-td", "tee-tcb-svn"}
+#: How a check that an earlier failure kept from running is told; `narrative` looks for it.
+NOT_REACHED = ": not reached ("
+
+#: Checks that only a TD can have.
+_TDX_ONLY = {"tdx-module", "tdx-module-level", "td-attributes", "seam", "service-td"}
+#: Checks that a proven quote need not have: a TD of module major version 0, a TDX 1.0 body …
+_NOT_IN_EVERY_QUOTE = {"tdx-module-level", "service-td", "evidence-binding", "evidence-format"}
 #: Checks that run only where a policy asks, with what their absence leaves open.
 _ON_REQUEST = {
     "report-data": "report-data: the freshness of the quote (no report data were expected)",
     "identity": 'identity: any enclave or TD will do (identity = "any")',
+    "identity-pinned": "",
     "collateral-age": "",
     "tcb-date": "",
     "evaluation-number": "",
     "tee-tcb-svn": "",
     "attributes": "",
-    "evidence-binding": "",
 }
 
 
@@ -30,27 +36,24 @@ def open_questions(
     """Every check of the table that did not run, in its order, and what the release leaves open."""
     ran = {finding.code for finding in findings}
     proven = "debug" in ran
-    found = []
-    for code, check in CHECKS.items():
-        if code in ran or code == "evidence-format":
-            continue
-        if code in _TDX_ONLY and (quote.tee == "SGX" or (code == "service-td" and proven)):
-            continue
-        if code == "tdx-module-level" and proven:
-            continue
-        if code == "identity-pinned" and policy.identity == ANY_IDENTITY:
-            continue
-        if code == "identity" and policy.identity != ANY_IDENTITY and proven:
-            continue
-        if code in _ON_REQUEST and not _asked(code, policy):
-            if _ON_REQUEST[code] and proven:
-                found.append(_ON_REQUEST[code])
-            continue
-        found.append(f"{code}: not reached ({check.passed})")
+    found = [_why(code, quote, policy, proven=proven) for code in CHECKS if code not in ran]
     matched = next((r for r in policy.releases if r.name == release), None)
     if matched is not None:
         found += [f'{claim}: release "{matched.name}" leaves it open' for claim in matched.unpinned]
-    return tuple(found)
+    return tuple(filter(None, found))
+
+
+def _why(code: str, quote: Quote, policy: Policy, *, proven: bool) -> str:
+    """Why a check did not run; empty where nothing is left open by that."""
+    if code in _TDX_ONLY and quote.tee == "SGX":
+        return ""
+    if code in _NOT_IN_EVERY_QUOTE and (proven or code.startswith("evidence")):
+        return ""
+    if code in _ON_REQUEST and not _asked(code, policy):
+        return _ON_REQUEST[code] if proven else ""
+    if proven or (code == "tee-tcb-svn" and quote.tee == "SGX"):
+        return f"{code}: the policy asks for it, but it does not apply to {quote.tee}"
+    return f"{code}{NOT_REACHED}{CHECKS[code].passed})"
 
 
 def _asked(code: str, policy: Policy) -> bool:
@@ -58,9 +61,10 @@ def _asked(code: str, policy: Policy) -> bool:
     return {
         "report-data": policy.report_data is not None,
         "identity": bool(policy.releases),
+        "identity-pinned": policy.identity != ANY_IDENTITY,
         "collateral-age": policy.maximum_collateral_age is not None,
         "tcb-date": policy.minimum_tcb_date is not None,
         "evaluation-number": policy.minimum_evaluation_number is not None,
         "tee-tcb-svn": policy.minimum_tee_tcb_svn is not None,
         "attributes": any(getattr(policy, claim) is not None for claim in MASKED),
-    }.get(code, False)
+    }[code]

@@ -30,11 +30,11 @@ UP_TO_DATE = (TcbStatus.UP_TO_DATE,)
 #: Every status but Revoked, which nothing can accept.
 ACCEPTABLE = tuple(status for status in TcbStatus if status is not TcbStatus.REVOKED)
 ANY_IDENTITY = "any"
-_DURATION = re.compile(r"(\d{1,6})\s*([smhdw])")
+_DURATION = re.compile(r"(\d{1,9})\s*([smhdw])")
 _ADVISORY = re.compile(r"INTEL-SA-\d{5,6}")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 MAX_POLICY = 256 * 1024
-_LONGEST = 100 * 366 * 86400
+_LONGEST = 20 * 366 * 86400
 
 Duration = int | str
 
@@ -161,17 +161,16 @@ class Policy(
 
 def duration(value: Duration, where: str) -> timedelta:
     """Seconds, or a number with a unit: 90s, 30m, 36h, 7d, 2w."""
-    if isinstance(value, int) and value >= 0:
-        return timedelta(seconds=min(value, _LONGEST))
-    match = _DURATION.fullmatch(str(value))
-    if match is None:
+    match = _DURATION.fullmatch(f"{value}s" if isinstance(value, int) else value)
+    seconds = int(match[1]) * _UNITS[match[2]] if match else _LONGEST + 1
+    if seconds > _LONGEST:
         raise ConfigError(
             "policy-duration",
-            f"{value!r} is not a duration",
+            f"{str(value)[:40]!r} is not a duration of at most twenty years",
             where=where,
             mend='write seconds, or a number with s, m, h, d or w: "36h", "7d"',
         )
-    return timedelta(seconds=min(int(match[1]) * _UNITS[match[2]], _LONGEST))
+    return timedelta(seconds=seconds)
 
 
 def padded_report_data(text: str, where: str = "report_data") -> str:

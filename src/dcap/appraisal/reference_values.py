@@ -163,6 +163,13 @@ def check_masks(holder: msgspec.Struct, where: str) -> None:
             )
         value = normal_hex(value, size, f"{where}, {claim}")
         mask = normal_hex("ff" * size if mask is None else mask, size, f"{where}, {claim}_mask")
+        if not int(mask, 16):
+            raise ConfigError(
+                "mask-compares-nothing",
+                f"{claim}_mask is zero: nothing would be compared",
+                where=where,
+                mend=f"set every bit that is to be compared, or leave {claim} out",
+            )
         msgspec.structs.force_setattr(holder, claim, value)
         msgspec.structs.force_setattr(holder, f"{claim}_mask", mask)
 

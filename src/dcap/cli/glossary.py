@@ -130,6 +130,8 @@ ERROR_CODES: Final[dict[str, ErrorRow]] = {
         "pin one of them; `dcap inspect QUOTE --field mrenclave` prints a quote's"),
     "release-of-two-tees": (1, "A release names an SGX and a TDX identity; no quote is both.",
         "make two releases of it"),
+    "mask-compares-nothing": (1, "A mask is zero: nothing would be compared.",
+        "set every bit that is to be compared in the mask"),
     "mask-without-value": (1, "A mask has no value to compare under it.", "give the value too"),
     # the command line
     "no-instant": (1, "No trusted time was given to `appraise`, or one without a zone.",

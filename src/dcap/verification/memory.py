@@ -25,7 +25,7 @@ class Memory(Generic[K, V]):
     def keep(self, key: K, value: V) -> V:
         """Remember a proof, and hand it back."""
         entries = self._entries
-        if len(entries) >= self._size:
+        while len(entries) >= self._size:
             with suppress(KeyError, RuntimeError, StopIteration):  # another thread was faster
                 del entries[next(iter(entries))]
         entries[key] = value
