@@ -75,6 +75,8 @@ def codes_in(module: ast.Module) -> Iterator[tuple[str, str]]:
         name = node.func.id
         if name in RAISED and node.args and (code := text(node.args[0])):
             yield code, name
+        elif name == "Layout" and any(word.arg == "code" for word in node.keywords):
+            yield next(text(word.value) or "" for word in node.keywords), "FormatError"
         elif name == "Layout" and (layout := text(node.args[1])):
             yield f"{layout.replace(' ', '-').lower()}-truncated", "FormatError"
         elif name == "Cursor":

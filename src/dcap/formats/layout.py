@@ -43,12 +43,13 @@ Octets384 = Annotated[bytes, Width("384s")]
 class Layout(Generic[Record]):
     """The reader and the writer of one record type.
 
-    `size` is in bytes; `offsets` gives each field's place, for messages and for documentation.
+    `code` is the error where bytes are missing. `size` is in bytes; `offsets` gives each field's place, for messages and for documentation.
     """
 
-    def __init__(self, record: type[Record], name: str) -> None:
+    def __init__(self, record: type[Record], name: str, *, code: str = "") -> None:
         self.record = record
         self.name = name
+        self.code = code or f"{name.replace(' ', '-').lower()}-truncated"
         self.offsets: dict[str, int] = {}
         self.widths: dict[str, int] = {}
         codes = "<"
@@ -68,7 +69,7 @@ class Layout(Generic[Record]):
             fields = self._unpack(buffer, offset)
         except struct.error:
             raise FormatError(
-                f"{self.name.replace(' ', '-').lower()}-truncated",
+                self.code,
                 f"the {self.name} needs {self.size} bytes from byte {offset}, "
                 f"only {max(0, len(buffer) - offset)} are there",
                 where=f"{self.name}, byte {offset}",

@@ -14,7 +14,17 @@ from dcap.errors import FormatError
 from dcap.formats import sgx_report, td_report
 from dcap.formats.certification import CertificationData, CertificationType
 from dcap.formats.cursor import Cursor
-from dcap.formats.layout import U16, U32, Layout, Octets2, Octets16, Octets20
+from dcap.formats.layout import (
+    U16,
+    U32,
+    Layout,
+    Octets2,
+    Octets16,
+    Octets20,
+    Octets64,
+    Octets384,
+    Record,
+)
 from dcap.formats.sgx_report import SgxReport
 from dcap.formats.td_report import TdReport10, TdReport15, TdReport15Ex
 
@@ -52,8 +62,43 @@ class QuoteHeader(msgspec.Struct, frozen=True, gc=False):
     user_data: Octets20
 
 
-_HEADER = Layout(QuoteHeader, "quote header")
+class BodyDescriptor(msgspec.Struct, frozen=True, gc=False):
+    """Version 5: what the body is. Signed, with header and body."""
+
+    type: U16
+    size: U32
+
+
+class SignatureHead(msgspec.Struct, frozen=True, gc=False):
+    """How the signature data begin."""
+
+    signature: Octets64
+    attestation_key: Octets64
+
+
+class QeReportHead(msgspec.Struct, frozen=True, gc=False):
+    """The QE's report and its signature by the PCK; QE authentication data follow."""
+
+    report: Octets384
+    signature: Octets64
+    authentication_size: U16
+
+
+class CertificationHead(msgspec.Struct, frozen=True, gc=False):
+    """Type and length of certification data."""
+
+    type: U16
+    size: U32
+
+
+_HEADER = Layout(QuoteHeader, "quote header", code="quote-truncated")
+_BODY_DESCRIPTOR = Layout(BodyDescriptor, "body descriptor", code="quote-truncated")
+_SIGNATURE = Layout(SignatureHead, "quote signature and attestation key", code="quote-truncated")
+_QE_REPORT = Layout(QeReportHead, "QE report and its signature", code="quote-truncated")
+_CERTIFICATION = Layout(CertificationHead, "certification data", code="quote-truncated")
 HEADER_SIZE = _HEADER.size
+#: Everything before the signature data of the largest quote, its length included.
+_LARGEST_START = HEADER_SIZE + _BODY_DESCRIPTOR.size + td_report.TDX_1_5_EX.size + 4
 
 
 class Quote:
@@ -96,49 +141,53 @@ class Quote:
         header, body_type, body_at = _read_start(data)
         layout = BODY_TYPES[body_type][0]
         signed = body_at + layout.size
-        if len(data) < signed:
-            raise Cursor(data, "quote", code=_TRUNCATED, position=body_at).missing(
-                layout.size, layout.name
-            )
-        body = layout.read(data, body_at)
-        cursor = Cursor(data, "quote", code=_TRUNCATED, position=signed)
-        size = cursor.integer(4, "signature data length")
-        trailing = cursor.end - cursor.position - size
+        at, end = signed + 4, len(data)
+        if at > end:
+            raise _truncated(data, body_at, layout.size + 4, layout.name)
+        size = int.from_bytes(data[signed:at], "little")
+        trailing = end - at - size
         if trailing < 0:
-            raise cursor.missing(size, "signature data")
-        cursor.end -= trailing
-        cursor.code = "quote-length"
+            raise _truncated(data, at, size, "signature data")
+        end -= trailing
         keep = object.__setattr__
         keep(self, "header", header)
-        keep(self, "body", body)
+        keep(self, "body", layout.read(data, body_at))
         keep(self, "body_type", body_type)
         keep(self, "signed_bytes", data[:signed])
-        keep(self, "signature", cursor.take(64, "quote signature"))
-        keep(self, "attestation_key", cursor.take(64, "attestation public key"))
-        if header.version >= 4:  # noqa: SIM102 - two facts, two lines
-            if (outer := _certification_head(cursor)) != CertificationType.QE_REPORT:
+        head = _part(_SIGNATURE, data, at, end)
+        at += _SIGNATURE.size
+        keep(self, "signature", head.signature)
+        keep(self, "attestation_key", head.attestation_key)
+        if header.version >= 4:
+            outer = _certification_head(data, at, end)
+            at += _CERTIFICATION.size
+            if outer != CertificationType.QE_REPORT:
                 raise FormatError(
                     "quote-certification-data",
                     f"the outer certification data are of type {outer}; a v{header.version} quote "
                     "has type 6 (QE report certification data)",
-                    where=f"quote, byte {cursor.position - 6}",
+                    where=f"quote, byte {at - _CERTIFICATION.size}",
                 )
-        qe_report_bytes = cursor.take(sgx_report.SIZE, "QE report")
-        keep(self, "qe_report_bytes", qe_report_bytes)
-        keep(self, "qe_report", sgx_report.LAYOUT.read(qe_report_bytes))
-        keep(self, "qe_report_signature", cursor.take(64, "QE report signature"))
-        auth_size = cursor.integer(2, "QE authentication data length")
-        keep(self, "qe_authentication_data", cursor.take(auth_size, "QE authentication data"))
-        kind = _certification_head(cursor)
+        qe = _part(_QE_REPORT, data, at, end)
+        at += _QE_REPORT.size
+        keep(self, "qe_report_bytes", qe.report)
+        keep(self, "qe_report", sgx_report.LAYOUT.read(qe.report))
+        keep(self, "qe_report_signature", qe.signature)
+        if at + qe.authentication_size > end:
+            raise _misfit(at, qe.authentication_size, end - at, "QE authentication data")
+        keep(self, "qe_authentication_data", data[at : at + qe.authentication_size])
+        at += qe.authentication_size
+        kind = _certification_head(data, at, end)
+        at += _CERTIFICATION.size
         if not CertificationType.PPID_CLEARTEXT <= kind <= CertificationType.PCK_CERTIFICATE_CHAIN:
             raise FormatError(
                 "quote-certification-data",
                 f"certification data of type {kind} cannot certify a QE; types 1 to 5 can",
-                where=f"quote, byte {cursor.position - 6}",
+                where=f"quote, byte {at - _CERTIFICATION.size}",
             )
-        keep(self, "certification", CertificationData(kind, data[cursor.position : cursor.end]))
+        keep(self, "certification", CertificationData(kind, data[at:end]))
         if trailing:
-            raise _trailing(trailing, cursor.end)
+            raise _trailing(trailing, end)
 
     @classmethod
     def parse(cls, data: bytes) -> "Quote":
@@ -233,17 +282,15 @@ def quote_size(data: bytes, offset: int = 0) -> int:
 
     For containers that put a quote before other data. Raises `FormatError`.
     """
-    window = data[offset : offset + HEADER_SIZE + 6 + td_report.TDX_1_5_EX.size + 4]
+    window = data[offset : offset + _LARGEST_START]
     _, body_type, body_at = _read_start(window)
-    end = body_at + BODY_TYPES[body_type][0].size
-    size = Cursor(window, "quote", code=_TRUNCATED, position=end).integer(
-        4, "signature data length"
-    )
-    if end + 4 + size > len(data) - offset:
-        raise Cursor(data, "quote", code=_TRUNCATED, position=offset + end + 4).missing(
-            size, "signature data"
-        )
-    return end + 4 + size
+    end = body_at + BODY_TYPES[body_type][0].size + 4
+    if end > len(window):
+        raise _truncated(window, body_at, end - body_at, BODY_TYPES[body_type][0].name)
+    size = end + int.from_bytes(window[end - 4 : end], "little")
+    if size > len(data) - offset:
+        raise _truncated(data, offset + end, size - end, "signature data")
+    return size
 
 
 def _read_start(data: bytes) -> tuple[QuoteHeader, int, int]:
@@ -256,7 +303,7 @@ def _read_start(data: bytes) -> tuple[QuoteHeader, int, int]:
             mend="give the quote alone",
         )
     if len(data) < HEADER_SIZE:
-        raise Cursor(data, "quote", code=_TRUNCATED).missing(HEADER_SIZE, "quote header")
+        raise _truncated(data, 0, HEADER_SIZE, "quote header")
     header = _HEADER.read(data)
     version = header.version
     if version not in (3, 4, 5):
@@ -283,9 +330,11 @@ def _read_start(data: bytes) -> tuple[QuoteHeader, int, int]:
         )
     if version < 5:
         return header, _IMPLIED_BODY_TYPE[tee], HEADER_SIZE
-    cursor = Cursor(data, "quote", code=_TRUNCATED, position=HEADER_SIZE)
-    body_type = cursor.integer(2, "body type")
-    size = cursor.integer(4, "body size")
+    body_at = HEADER_SIZE + _BODY_DESCRIPTOR.size
+    if len(data) < body_at:
+        raise _truncated(data, HEADER_SIZE, _BODY_DESCRIPTOR.size, "body descriptor")
+    descriptor = _BODY_DESCRIPTOR.read(data, HEADER_SIZE)
+    body_type, size = descriptor.type, descriptor.size
     known = BODY_TYPES.get(body_type)
     if known is None or known[1] != tee or known[0].size != size:
         raise FormatError(
@@ -293,22 +342,36 @@ def _read_start(data: bytes) -> tuple[QuoteHeader, int, int]:
             f"body type {body_type} of {size} bytes does not belong to TEE type 0x{tee:08x}",
             where="quote, byte 48",
         )
-    return header, body_type, cursor.position
+    return header, body_type, body_at
 
 
-def _certification_head(cursor: Cursor) -> int:
+def _part(layout: Layout[Record], data: bytes, at: int, end: int) -> Record:
+    """A fixed part of the signature data, which ends at `end` whatever the buffer holds."""
+    if at + layout.size > end:
+        raise _misfit(at, layout.size, end - at, layout.name)
+    return layout.read(data, at)
+
+
+def _certification_head(data: bytes, at: int, end: int) -> int:
     """A certification data type whose length closes the quote exactly."""
-    kind = cursor.integer(2, "certification data type")
-    size = cursor.integer(4, "certification data length")
-    left = cursor.end - cursor.position
-    if size != left:
-        raise FormatError(
-            "quote-length",
-            f"the certification data claim {size} bytes, {left} are left",
-            where=f"quote, byte {cursor.position}",
-            mend="the bytes were cut off or a length altered; get the original quote",
-        )
-    return kind
+    head = _part(_CERTIFICATION, data, at, end)
+    left = end - at - _CERTIFICATION.size
+    if head.size != left:
+        raise _misfit(at, head.size, left, "certification data")
+    return head.type
+
+
+def _misfit(at: int, claimed: int, left: int, what: str) -> FormatError:
+    return FormatError(
+        "quote-length",
+        f"the {what} claim {claimed} bytes, {max(0, left)} are left",
+        where=f"quote, byte {at}",
+        mend="the bytes were cut off or a length altered; get the original quote",
+    )
+
+
+def _truncated(data: bytes, at: int, size: int, what: str) -> FormatError:
+    return Cursor(data, "quote", code=_TRUNCATED, position=at).missing(size, what)
 
 
 def _trailing(count: int, end: int) -> FormatError:

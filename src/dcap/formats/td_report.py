@@ -92,8 +92,8 @@ class TdReport15Ex(TdReport15, frozen=True, gc=False):
 
 
 TDX_1_0 = Layout(TdReport10, "TD report")
-TDX_1_5 = Layout(TdReport15, "TD report 1.5")
-TDX_1_5_EX = Layout(TdReport15Ex, "TD report 1.5ex")
+TDX_1_5 = Layout(TdReport15, "TD report 1.5", code="td-report-truncated")
+TDX_1_5_EX = Layout(TdReport15Ex, "TD report 1.5ex", code="td-report-truncated")
 
 LAYOUTS: dict[type[TdReport10], Layout[TdReport10]] = {
     TdReport10: TDX_1_0,

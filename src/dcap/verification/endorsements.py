@@ -61,10 +61,11 @@ class Authentic(msgspec.Struct):
     pck_crl_issuer_chain: bytes | None = None
     #: Signatures that PCK chains share with the collateral.
     proven: frozenset[Claim] = frozenset()
-    #: Proven PCK chains by their bytes, proven QE reports by (key, report, signature), TCB
-    #: evaluations by the SVNs they are a function of.
+    #: Proven PCK chains by their bytes, proven QE reports by (key, report, signature), how a QE
+    #: report departs from the identity, TCB evaluations by the SVNs they are a function of.
     pck_chains: Memory[bytes, Any] = msgspec.field(default_factory=lambda: Memory(REMEMBERED))
     qe_reports: Memory[Any, bool] = msgspec.field(default_factory=lambda: Memory(REMEMBERED))
+    qe_matches: Memory[bytes, str] = msgspec.field(default_factory=lambda: Memory(REMEMBERED))
     evaluations: Memory[Any, Any] = msgspec.field(default_factory=lambda: Memory(REMEMBERED))
 
 

@@ -18,10 +18,10 @@ def identity_of(info: TcbInfo, tee_tcb_svn: bytes) -> TdxModuleIdentity | str:
     if info.tdx_module_identities is None:
         return f"the TCB info has no TDX module identities; the module's major version is {major}"
     wanted = f"TDX_{major:02X}"
-    return next(
-        (identity for identity in info.tdx_module_identities if identity.id.upper() == wanted),
-        f"the TCB info has no TDX module identity {wanted}",
-    )
+    for identity in info.tdx_module_identities:
+        if identity.id == wanted or identity.id.upper() == wanted:
+            return identity
+    return f"the TCB info has no TDX module identity {wanted}"
 
 
 def mismatch(report: TdReport10, identity: TdxModuleIdentity) -> str:

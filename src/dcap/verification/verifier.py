@@ -316,7 +316,10 @@ def _check_identity(quote: Quote, authentic: Authentic, ledger: Ledger) -> bool:
     )
     if not fits:
         return False
-    wrong = qe_identity.mismatch(quote.qe_report, identity)
+    wrong = authentic.qe_matches.recall(quote.qe_report_bytes)
+    if wrong is None:
+        wrong = qe_identity.mismatch(quote.qe_report, identity)
+        authentic.qe_matches.keep(quote.qe_report_bytes, wrong)
     return ledger.check("qe-identity-match", not wrong, wrong)
 
 
