@@ -84,9 +84,9 @@ def timed(action: Callable[[bytes], object], quotes: list[bytes]) -> float:
     return (time.perf_counter() - begin) / len(quotes) * 1e6
 
 
-def raw(quotes: list[bytes], checks: slice) -> float:
+def raw(quotes: list[bytes], checks: slice, anchor: TrustAnchor) -> float:
     """Microseconds for the bare ECDSA checks of each quote, keys loaded and signatures encoded."""
-    found = [claims(Evidence.recognise(q))[checks] for q in quotes]
+    found = [claims(Evidence.recognise(q), anchor)[checks] for q in quotes]
     prepared = [[(signature.load_key(k), s, m) for k, s, m in claim] for claim in found]
     algorithm = signature._ALGORITHM  # noqa: SLF001 - the very same arithmetic
     begin = time.perf_counter()
@@ -126,12 +126,12 @@ def scene(name: str, pool: ThreadPoolExecutor) -> None:
         )
         fresh = stage.endorsements()
         note("new", timed(lambda q: check(q, fresh), stage.quotes))
-        note("raw new", raw(stage.quotes, slice(0, 3)))
+        note("raw new", raw(stage.quotes, slice(0, 3), stage.anchor))
         fresh.authentic.qe_reports.clear()
         note("known", timed(lambda q: check(q, fresh), stage.quotes))
-        note("raw known", raw(stage.quotes, slice(0, 2)))
+        note("raw known", raw(stage.quotes, slice(0, 2), stage.anchor))
         note("same", timed(lambda q: check(q, fresh), stage.others))
-        note("raw same", raw(stage.others, slice(0, 1)))
+        note("raw same", raw(stage.others, slice(0, 1), stage.anchor))
         note("appraised", timed(lambda q: appraise(q, fresh, ANY), stage.others))
     theirs = rows["peer"]
     print(f"{name}: dcap-qvl {statistics.median(theirs):.0f} us")
@@ -187,7 +187,9 @@ def threads() -> None:
     for quote in stage.quotes:
         check(quote, endorsements)
     evidence = [Evidence.recognise(q) for q in stage.others]
-    keyed = [(signature.load_key(k), s, m) for e in evidence for k, s, m in claims(e)[:1]]
+    keyed = [
+        (signature.load_key(k), s, m) for e in evidence for k, s, m in claims(e, stage.anchor)[:1]
+    ]
 
     def verify_all() -> None:
         for quote in stage.others:

@@ -88,7 +88,7 @@ def appraise(
             anchor=anchor,
             signatures=signatures,
             run=run,
-            also=partial(claims, evidence),
+            also=partial(claims, evidence, anchor),
         )
     check = verify(evidence, collateral, signatures=signatures)
     return _judge(evidence, collateral, check, policy)

@@ -43,7 +43,8 @@ Octets384 = Annotated[bytes, Width("384s")]
 class Layout(Generic[Record]):
     """The reader and the writer of one record type.
 
-    `code` is the error where bytes are missing. `size` is in bytes; `offsets` gives each field's place, for messages and for documentation.
+    `code` is the error where bytes are missing. `size` is in bytes; `offsets` gives each field's
+    place, for messages and for documentation.
     """
 
     def __init__(self, record: type[Record], name: str, *, code: str = "") -> None:

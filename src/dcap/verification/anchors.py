@@ -7,6 +7,8 @@ has its own name and key, and every result made under it says `trust_root: simul
 Source: `verification.md` §4 (QVL pins bytes, dcap_quoteverify the key; we pin subject and key).
 """
 
+import hashlib
+
 import msgspec
 
 from dcap.formats.certificate import Certificate
@@ -20,17 +22,26 @@ class TrustAnchor(msgspec.Struct, frozen=True, gc=False):
 
     subject: bytes
     public_key: bytes
+    #: SHA-256 of certificates of this root that are known bit by bit: their self-signature, which
+    #: guards nothing but their own dates, need not be computed again.
+    editions: frozenset[bytes] = frozenset()
 
     @classmethod
     def insecure_test_root(cls, certificate: Certificate) -> "TrustAnchor":
         """A root that need not be Intel's. Whoever holds its key can make anything look genuine."""
-        anchor = cls(certificate.subject, certificate.public_key)
-        return INTEL_SGX_ROOT if anchor == INTEL_SGX_ROOT else anchor
+        edition = hashlib.sha256(certificate.der).digest()
+        anchor = cls(certificate.subject, certificate.public_key, frozenset({edition}))
+        return INTEL_SGX_ROOT if anchor.name == INTEL else anchor
 
     @property
     def name(self) -> str:
         """`"intel"` for Intel's subject and key, `"simulated"` for every other."""
-        return INTEL if self == INTEL_SGX_ROOT else SIMULATED
+        mine = (self.subject, self.public_key)
+        return INTEL if mine == (INTEL_SGX_ROOT.subject, INTEL_SGX_ROOT.public_key) else SIMULATED
+
+    def knows(self, certificate: Certificate) -> bool:
+        """Whether a certificate is, bit by bit, an edition of this root that is known."""
+        return hashlib.sha256(certificate.der).digest() in self.editions
 
     def matches(self, certificate: Certificate) -> bool:
         """Whether a certificate is an edition of this root."""
@@ -51,5 +62,13 @@ INTEL_SGX_ROOT = TrustAnchor(
     bytes.fromhex(
         "0ba9c4c0c0c86193a3fe23d6b02cda10a8bbd4e88e48b4458561a36e705525f5"
         "67918e2edc88e40d860bd0cc4ee26aacc988e505a953558c453f6b0904ae7394"
+    ),
+    frozenset(
+        {
+            # notAfter 2049-12-31
+            bytes.fromhex("44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3"),
+            # notAfter 2033-05-21
+            bytes.fromhex("fc64f8076d79a4fee9d1d473d74c89eb8d8fd55c5abafeabeba7366d20429404"),
+        }
     ),
 )

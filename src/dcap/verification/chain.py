@@ -7,7 +7,7 @@ issues, a root never signs documents, a PCK CA never is a leaf.
 Source: Intel PCK certificate profile; QVL `PckCertificate`/`CertificateChain`; `verification.md` §4.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from enum import Enum
 from functools import lru_cache
@@ -125,13 +125,20 @@ _READ: dict[tuple[Role, ...], Callable[[bytes], tuple[Certificate, ...] | str]] 
 }
 
 
-def claims(ordered: tuple[Certificate, ...]) -> list[Claim]:
-    """The signatures that `prove` will ask for: each certificate by the next, the root by itself."""
-    issuers = (*ordered[1:], ordered[-1])
+def claims(ordered: tuple[Certificate, ...], anchor: TrustAnchor) -> list[Claim]:
+    """The signatures that `prove` will ask for: each certificate by the next."""
     return [
         (issuer.public_key, certificate.signature, certificate.tbs)
-        for certificate, issuer in zip(ordered, issuers, strict=True)
+        for certificate, issuer in _links(ordered, anchor)
     ]
+
+
+def _links(
+    ordered: tuple[Certificate, ...], anchor: TrustAnchor
+) -> list[tuple[Certificate, Certificate]]:
+    """Every certificate with its issuer; the root with itself, unless it is known bit by bit."""
+    issuers = ordered[1:] if anchor.knows(ordered[-1]) else (*ordered[1:], ordered[-1])
+    return list(zip(ordered, issuers, strict=False))
 
 
 def prove(
@@ -152,7 +159,7 @@ def prove(
         anchor.matches(root),
         lambda: f'"{root.common_name}" in it is not the trusted root: its name or key differs',
     )
-    broken = _broken_link(ordered, signatures)
+    broken = _broken_link(_links(ordered, anchor), signatures)
     signed = ledger.check(f"{name}-signature", not broken, broken)
     future = next((c for c in ordered if at < c.not_before), None)
     begun = ledger.check(
@@ -168,9 +175,8 @@ def prove(
     return trusted and signed and begun
 
 
-def _broken_link(ordered: tuple[Certificate, ...], signatures: Signatures) -> str:
-    issuers = (*ordered[1:], ordered[-1])
-    for certificate, issuer in zip(ordered, issuers, strict=True):
+def _broken_link(links: Iterable[tuple[Certificate, Certificate]], signatures: Signatures) -> str:
+    for certificate, issuer in links:
         if certificate.issuer != issuer.subject:
             return f'"{certificate.common_name}" does not name "{issuer.common_name}" as its issuer'
         if not signatures.valid(issuer.public_key, certificate.signature, certificate.tbs):

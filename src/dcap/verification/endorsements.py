@@ -162,7 +162,7 @@ def check_endorsements(
     authentic.pck_crl_issuer_chain = collateral.pck_crl_issuer_chain
     pieces = _read(collateral, ledger)
     if run is not None:
-        signatures.prefetch([*_claims(pieces), *also()], run)
+        signatures.prefetch([*_claims(pieces, anchor), *also()], run)
     windows: list[Window] = []
 
     # 2.1 the chain of the CA that issues PCK certificates and their CRL
@@ -245,11 +245,11 @@ def _sealed(name: str, envelope: bytes, member: str, ledger: Ledger) -> SignedJs
         return None
 
 
-def _claims(pieces: _Pieces) -> list[Claim]:
+def _claims(pieces: _Pieces, anchor: TrustAnchor) -> list[Claim]:
     """Every signature that the steps will ask for."""
     found: list[Claim] = []
     for certificates in (pieces.crl_chain, pieces.tcb_chain, pieces.qe_chain):
-        found += chain.claims(certificates or ()) if certificates else []
+        found += chain.claims(certificates, anchor) if certificates else []
     if pieces.crl_chain is not None:
         issuer, root = pieces.crl_chain
         for crl, signer in ((pieces.root_ca_crl, root), (pieces.pck_crl, issuer)):

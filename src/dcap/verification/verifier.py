@@ -27,6 +27,7 @@ from dcap.formats.certification import CertificationType
 from dcap.formats.pck_extensions import PckExtensions
 from dcap.formats.quote import INTEL_QE_VENDOR_ID, Quote
 from dcap.verification import chain, qe_identity, revocation, tdx_module
+from dcap.verification.anchors import TrustAnchor
 from dcap.verification.chain import PCK_CHAIN, Window
 from dcap.verification.endorsements import Authentic, EndorsementCheck, Endorsements
 from dcap.verification.evidence import Evidence
@@ -174,7 +175,7 @@ def verify(
     return QuoteCheck(findings, verified, pck, tcb, short)
 
 
-def claims(evidence: Evidence) -> list[Claim]:
+def claims(evidence: Evidence, anchor: TrustAnchor) -> list[Claim]:
     """The quote's own signatures, for `Signatures.prefetch`: its PCK chain, QE report, itself."""
     quote = evidence.quote
     found = [*claim_raw(quote.attestation_key, quote.signature, quote.signed_bytes)]
@@ -182,7 +183,7 @@ def claims(evidence: Evidence) -> list[Claim]:
     if certificates is not None:
         leaf = certificates[0]
         found += claim_raw(leaf.public_key, quote.qe_report_signature, quote.qe_report_bytes)
-        found += chain.claims(certificates)
+        found += chain.claims(certificates, anchor)
     return found
 
 
