@@ -282,3 +282,110 @@ def _first_uri(value: bytes) -> str | None:
         return None
     start, stop = der.span(value, at, end, 0x86)
     return value[start:stop].decode("ascii", "replace")
+
+
+# The writer, from the same constants as the reader.
+
+_ORGANIZATION_NAME, _LOCALITY_NAME, _STATE_NAME, _COUNTRY_NAME = (
+    bytes.fromhex("06035504") + bytes((n,)) for n in (10, 7, 8, 6)
+)
+
+
+class Extension(msgspec.Struct, frozen=True, gc=False):
+    """One extension to be written: its OID's content, its value, whether it is critical."""
+
+    oid: bytes
+    value: bytes
+    critical: bool = False
+
+    def to_der(self) -> bytes:
+        """SEQUENCE { OID, critical BOOLEAN DEFAULT FALSE, OCTET STRING }."""
+        critical = b"\x01\x01\xff" if self.critical else b""
+        return der.sequence(
+            der.element(der.OBJECT_IDENTIFIER, self.oid),
+            critical,
+            der.element(der.OCTET_STRING, self.value),
+        )
+
+
+def write_name(common_name: str, organization: str) -> bytes:
+    """A Name in the order and the string types of Intel's: CN, O, L, ST, C."""
+    parts = (
+        (_COMMON_NAME, der.UTF8_STRING, common_name),
+        (_ORGANIZATION_NAME, der.UTF8_STRING, organization),
+        (_LOCALITY_NAME, der.UTF8_STRING, "Santa Clara"),
+        (_STATE_NAME, der.UTF8_STRING, "CA"),
+        (_COUNTRY_NAME, der.PRINTABLE_STRING, "US"),
+    )
+    return der.sequence(
+        *(
+            der.element(der.SET, der.sequence(oid, der.element(tag, text.encode())))
+            for oid, tag, text in parts
+        )
+    )
+
+
+def write_public_key(public_key: bytes) -> bytes:
+    """SubjectPublicKeyInfo of X‖Y on the named curve P-256."""
+    return P256_SPKI_PREFIX + public_key
+
+
+def profile_extensions(
+    *,
+    authority_key_id: bytes,
+    subject_key_id: bytes,
+    crl_url: str,
+    is_ca: bool,
+    path_length: int | None = None,
+    sgx_extension: bytes | None = None,
+) -> list[Extension]:
+    """The extensions of Intel's profile, in Intel's order."""
+    usage = b"\x03\x02\x01\x06" if is_ca else b"\x03\x02\x06\xc0"
+    constraints = b"\x01\x01\xff" if is_ca else b""
+    if path_length is not None:
+        constraints += der.integer(path_length)
+    uri = der.element(0x86, crl_url.encode())
+    points = der.sequence(der.sequence(der.element(0xA0, der.element(0xA0, uri))))
+    found = [
+        Extension(_AUTHORITY_KEY_ID, write_authority_key_id(authority_key_id)),
+        Extension(_CRL_DISTRIBUTION_POINTS, points),
+        Extension(_SUBJECT_KEY_ID, der.element(der.OCTET_STRING, subject_key_id)),
+        Extension(_KEY_USAGE, usage, critical=True),
+        Extension(_BASIC_CONSTRAINTS, der.sequence(constraints), critical=True),
+    ]
+    if sgx_extension is not None:
+        found.append(Extension(SGX_EXTENSION, sgx_extension))
+    return found
+
+
+def write_authority_key_id(key_id: bytes) -> bytes:
+    """AuthorityKeyIdentifier with a key identifier alone."""
+    return der.sequence(der.element(0x80, key_id))
+
+
+def write_tbs(
+    *,
+    serial: int,
+    issuer: bytes,
+    not_before: datetime,
+    not_after: datetime,
+    subject: bytes,
+    public_key_info: bytes,
+    extensions: Iterable[Extension],
+) -> bytes:
+    """The part of a certificate that is signed."""
+    return der.sequence(
+        _VERSION_3,
+        der.integer(serial),
+        ECDSA_WITH_SHA256,
+        issuer,
+        der.sequence(der.write_moment(not_before), der.write_moment(not_after)),
+        subject,
+        public_key_info,
+        der.element(0xA3, der.sequence(*(extension.to_der() for extension in extensions))),
+    )
+
+
+def write_signed(tbs: bytes, signature: bytes) -> bytes:
+    """A certificate or CRL of its signed part and a DER signature."""
+    return der.sequence(tbs, ECDSA_WITH_SHA256, der.element(der.BIT_STRING, b"\0" + signature))

@@ -8,13 +8,21 @@ DER or PEM.
 """
 
 import binascii
+from collections.abc import Iterable
 from datetime import datetime
 
 import msgspec
 
 from dcap.errors import FormatError
 from dcap.formats import der, pem
-from dcap.formats.certificate import algorithm, authority_key_id, common_name
+from dcap.formats.certificate import (
+    ECDSA_WITH_SHA256,
+    Extension,
+    algorithm,
+    common_name,
+    write_authority_key_id,
+)
+from dcap.formats.certificate import authority_key_id as read_authority_key_id
 from dcap.formats.remembered import remembered
 
 #: About 100,000 revoked certificates.
@@ -126,7 +134,7 @@ def _parse(data: bytes) -> Crl:
         next_update=next_update,
         revoked=revoked,
         crl_number=None if number is None else _crl_number(number),
-        authority_key_id=None if key_id is None else authority_key_id(key_id),
+        authority_key_id=None if key_id is None else read_authority_key_id(key_id),
         unknown_critical=unknown_critical,
     )
 
@@ -168,3 +176,41 @@ def _extensions(data: bytes, at: int, end: int) -> tuple[dict[bytes, bytes], boo
         found[oid] = data[start:inner]
         unknown_critical |= critical and oid not in (_CRL_NUMBER, _AUTHORITY_KEY_ID)
     return found, unknown_critical
+
+
+_REASON_CODE = bytes.fromhex("551d15")
+_KEY_COMPROMISE = 1
+
+
+def write_tbs(
+    *,
+    issuer: bytes,
+    this_update: datetime,
+    next_update: datetime | None,
+    revoked: Iterable[tuple[int, datetime]],
+    crl_number: int | None,
+    authority_key_id: bytes | None,
+) -> bytes:
+    """The part of a list that is signed; `None` leaves a field out, which the profile forbids.
+
+    `revoked` gives serials with their dates; the reason is keyCompromise, as in Intel's lists.
+    """
+    reason = Extension(_REASON_CODE, der.integer(_KEY_COMPROMISE, der.ENUMERATED)).to_der()
+    entries = [
+        der.sequence(der.integer(serial), der.write_moment(date), der.sequence(reason))
+        for serial, date in revoked
+    ]
+    extensions = []
+    if crl_number is not None:
+        extensions.append(Extension(_CRL_NUMBER, der.integer(crl_number)))
+    if authority_key_id is not None:
+        extensions.append(Extension(_AUTHORITY_KEY_ID, write_authority_key_id(authority_key_id)))
+    return der.sequence(
+        _VERSION_2,
+        ECDSA_WITH_SHA256,
+        issuer,
+        der.write_moment(this_update),
+        b"" if next_update is None else der.write_moment(next_update),
+        der.sequence(*entries) if entries else b"",
+        der.element(0xA0, der.sequence(*(extension.to_der() for extension in extensions))),
+    )

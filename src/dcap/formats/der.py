@@ -131,6 +131,18 @@ def integer(value: int, tag: int = INTEGER) -> bytes:
     return element(tag, value.to_bytes(value.bit_length() // 8 + 1, "big"))
 
 
+def sequence(*members: bytes) -> bytes:
+    """The writer of a SEQUENCE of elements already written."""
+    return element(SEQUENCE, b"".join(members))
+
+
+def write_moment(moment: datetime) -> bytes:
+    """The writer of times: UTCTime until 2049, GeneralizedTime after (RFC 5280 §4.1.2.5)."""
+    if moment.year < 2000 + _SHORT_YEAR_PIVOT:
+        return element(UTC_TIME, f"{moment:%y%m%d%H%M%SZ}".encode())
+    return element(GENERALIZED_TIME, f"{moment:%Y%m%d%H%M%SZ}".encode())
+
+
 def malformed(what: str, at: int) -> FormatError:
     """The error of this module; callers add the name of the structure by `within`."""
     return FormatError("der", f"not valid DER: {what}", where=f"byte {at}")
