@@ -1,7 +1,8 @@
 """A Handler on a socket: HTTP/1.1, with or without TLS, one thread a connection.
 
 For the simulator and for tests: it answers a handful of clients faithfully. Wire faults (a body cut
-off, a reply that never comes) are ordered by headers of the response that never leave this process. Not here: a production server.
+off, a reply that never comes) are ordered by headers of the response that never leave this process.
+Not here: a production server.
 
 Source: RFC 9112; Python's `http.server`.
 """
@@ -104,7 +105,8 @@ def _connection(handler: Handler) -> type[BaseHTTPRequestHandler]:
                 self.wfile.write(answer.body if cut is None else answer.body[: int(cut)])
                 self.close_connection = self.close_connection or cut is not None
 
-        do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _answer
+        # The names that the base class looks for.
+        do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
             """Say nothing: requests carry identifiers of machines."""
