@@ -12,7 +12,7 @@ JOBS ?= 2
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-demo: .venv/.installed ## verify a real, Intel-signed quote (fetched from PyPI) and print the verdict
+demo: .venv/.installed ## verify a real, Intel-signed quote (from PyPI), then a simulated life of a machine
 	@$(BIN)/python tools/demo.py
 
 check: lint types contracts docs-check test test-newest wheel ## everything that CI runs
@@ -61,6 +61,7 @@ wheel: .venv/.dev ## build the wheel, install it in a fresh environment, run it
 bench: .venv/.dev ## our speed beside dcap-qvl's, in one run
 	$(BIN)/python benchmarks/verify.py
 	$(BIN)/python benchmarks/cold_start.py
+	$(BIN)/python benchmarks/simulate.py
 
 fuzz: .venv/.dev ## coverage-guided fuzzing, bounded (RUNS=200000)
 	$(BIN)/python -m pip install -q --group fuzz

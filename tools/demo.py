@@ -1,8 +1,9 @@
-"""`make demo`: verify a real, Intel-signed TDX quote, and print the verdict.
+"""`make demo`: verify a real, Intel-signed TDX quote; then tell a whole story in a simulated world.
 
-The quote and its collateral are public test data in the source archive of the PyPI project dcap-qvl
-(MIT); they are fetched into `.demo/` by hash and are no part of this project. Where PyPI cannot be
-reached, the same vector is taken from $DCAP_VECTORS or the folder beside the checkout.
+Every step is a command that a user would run, printed with its output. The real quote and its collateral
+are public test data in the source archive of the PyPI project dcap-qvl (MIT); they are fetched into
+`.demo/` by hash and are no part of this project. Where PyPI cannot be reached, the same vector is taken
+from $DCAP_VECTORS or the folder beside the checkout. The story plays in a temporary folder.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ import shlex
 import subprocess
 import sys
 import tarfile
+import tempfile
 import urllib.request
 from pathlib import Path
 
@@ -32,15 +34,84 @@ mrtd = "{mrtd}"
 """
 
 
+#: The clock of a new simulated world.
+SIMULATED_AT = "2026-01-01T12:00:00Z"
+_VERIFY = f"dcap verify quote.bin --collateral collateral --any-identity --at {SIMULATED_AT}"
+_TRUSTING = f"{_VERIFY} --insecure-test-root .dcap-sim/root.pem"
+#: What happens, the commands, and the exit status with which the last one must end.
+STORY = (
+    ("A simulated Intel and a machine of its making.", ("dcap sim reset",), 0),
+    (
+        "The machine makes a quote, and Intel says what it knows of such machines.",
+        ("dcap sim quote -o quote.bin", "dcap sim collateral -o collateral"),
+        0,
+    ),
+    ("Nobody takes it for real: its root is not Intel's.", (f"{_VERIFY} --quiet",), 3),
+    ("Who asks for the test root, loudly, sees it accepted.", (_TRUSTING,), 0),
+    (
+        "A TCB recovery: the same quote is out of date, and the verdict says which SVN is short.",
+        (
+            "dcap sim event recovery-announced",
+            "dcap sim event recovery-promoted",
+            "dcap sim collateral -o collateral",
+            _TRUSTING,
+        ),
+        4,
+    ),
+    (
+        "The machine is updated and quotes anew: accepted again.",
+        ("dcap sim event platform-updated", "dcap sim quote -o quote.bin", _TRUSTING),
+        0,
+    ),
+    (
+        "Intel revokes the machine: refused, for good.",
+        ("dcap sim event pck-revoked", "dcap sim collateral -o collateral", _TRUSTING),
+        3,
+    ),
+)
+
+
 def main() -> int:
+    """A real quote, then the story. Fails where a verdict is not the one that was told."""
+    dcap = Path(sys.executable).parent / "dcap"
+    sys.stdout.write("A real quote, signed by Intel's keys\n\n")
+    status = verify_real(dcap)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("DCAP_")}
+    environment["PATH"] = f"{dcap.parent}{os.pathsep}{environment.get('PATH', os.defpath)}"
+    sys.stdout.write("\nA simulated world: the same verifier, another root\n")
+    with tempfile.TemporaryDirectory() as folder:
+        return tell(Path(folder), environment) or status
+
+
+def tell(folder: Path, environment: dict[str, str]) -> int:
+    """The story in a folder, each command printed with its output. 0 where all went as told."""
+    for number, (heading, commands, expected) in enumerate(STORY, 1):
+        sys.stdout.write(f"\n{number}. {heading}\n\n")
+        for command in commands:
+            sys.stdout.write(f"$ {command}\n")
+            sys.stdout.flush()
+            status = subprocess.run(
+                ["sh", "-c", command], cwd=folder, env=environment, check=False
+            ).returncode
+            wanted = expected if command is commands[-1] else 0
+            if status:
+                sys.stdout.write(f"(exit status {status})\n")
+            if status != wanted:
+                sys.stdout.write(f"This should have been {wanted}: please report it.\n")
+                return 1
+    return 0
+
+
+def verify_real(dcap: Path) -> int:
     """Fetch, then run the same command that a user would."""
     if not all((DEMO / name).exists() for name in MEMBERS.values()):
         DEMO.mkdir(exist_ok=True)
         try:
             from_pypi()
         except OSError as error:
-            from_vectors(error)
-    dcap = Path(sys.executable).parent / "dcap"
+            if not from_vectors():
+                sys.stdout.write(f"skipped: the sample could not be fetched from PyPI: {error}\n")
+                return 1
     quote = os.path.relpath(DEMO / "quote.bin", Path.cwd())
     mrtd = subprocess.run(
         [dcap, "inspect", quote, "--field", "mrtd"], check=True, capture_output=True, text=True
@@ -72,14 +143,15 @@ def from_pypi() -> None:
             (DEMO / name).write_bytes(content.read())
 
 
-def from_vectors(error: OSError) -> None:
+def from_vectors() -> bool:
     """The same vector from the folder of test vectors, where there is one."""
     folder = Path(os.environ.get("DCAP_VECTORS") or ROOT.parent / "shared" / "vectors") / VECTOR
     if not folder.is_dir():
-        sys.exit(f"the sample could not be fetched from PyPI: {error}")
+        return False
     for name in MEMBERS.values():
         padding = bytes(70) if name == "quote.bin" else b""  # as the sample in the archive has it
         (DEMO / name).write_bytes((folder / name).read_bytes() + padding)
+    return True
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ from dcap.verification.checks import CHECKS, EXIT_STATUS
 from forge import World
 from reference_markup import Row, first_line, prose, table
 from reference_result import result_page
+from reference_simulator import simulator_page
 from worlds import AT, ROOT
 
 PAGES = ROOT / "docs" / "reference"
@@ -50,6 +51,7 @@ def main(arguments: list[str]) -> int:
         "findings.md": findings_page,
         "errors.md": errors_page,
         "cli.md": cli_page,
+        "simulator.md": simulator_page,
         "result.md": result_page,
     }
     stale = 0
@@ -323,7 +325,14 @@ def cli_page() -> str:
     text = ["# Command line", STREAMS]
     commands: dict[str, click.Command] = {"dcap": cli}
     for name, (module, _) in COMMANDS.items():
-        commands[f"dcap {name}"] = importlib.import_module(module).command
+        command = importlib.import_module(module).command
+        commands[f"dcap {name}"] = command
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            for member in command.list_commands(context):
+                found = command.get_command(context, member)
+                assert found is not None
+                commands[f"dcap {name} {member}"] = found
     for name, command in commands.items():
         given = {"help_option_names": ["-h", "--help"], "terminal_width": HELP_WIDTH}
         context = click.Context(command, info_name=name, **given)  # type: ignore[arg-type]

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
-from dcap.api.http import Handler, HttpRequest
+from dcap.api.http import Handler, HttpRequest, HttpResponse
 
 #: Bodies are platform manifests and registrations: at most a few hundred KB.
 MAX_BODY = 2 * 1024 * 1024
@@ -26,14 +27,20 @@ CUT_AFTER = "x-dcap-cut-after-bytes"
 _ORDERS = (DELAY, CUT_AFTER)
 
 
+class _QuietServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of clients that leave early or fail the handshake."""
+
+
 class Server:
     """A handler listening on loopback. `url` is where."""
 
     def __init__(
         self, handler: Handler, *, port: int = 0, tls: tuple[Path, Path] | None = None
     ) -> None:
-        self._http = ThreadingHTTPServer(("127.0.0.1", port), _connection(handler))
-        self._http.daemon_threads = True
+        self._http = _QuietServer(("127.0.0.1", port), _connection(handler))
         scheme = "http"
         if tls is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -72,43 +79,65 @@ def serving(
         thread.join(timeout=5)
 
 
-def _connection(handler: Handler) -> type[BaseHTTPRequestHandler]:
-    class Connection(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        timeout = IDLE_SECONDS
+class _Connection(BaseHTTPRequestHandler):
+    """One client. `handler` is set by `_connection`."""
 
-        def _answer(self) -> None:
-            size = int(self.headers.get("Content-Length") or 0)
-            if size > MAX_BODY:
-                self.send_error(413)
-                return
-            body = self.rfile.read(size)
-            answer = handler(
-                HttpRequest(
-                    method=self.command,
-                    target=self.path,
-                    headers=tuple(self.headers.items()),
-                    body=body,
-                )
-            )
-            if delay := answer.header(DELAY):
-                time.sleep(float(delay))
-            self.send_response_only(answer.status)
-            for name, value in answer.headers:
-                if name.lower() not in _ORDERS:
-                    self.send_header(name, value)
-            if answer.header("Content-Length") is None:
-                self.send_header("Content-Length", str(len(answer.body)))
-            self.end_headers()
-            if self.command != "HEAD":
-                cut = answer.header(CUT_AFTER)
-                self.wfile.write(answer.body if cut is None else answer.body[: int(cut)])
-                self.close_connection = self.close_connection or cut is not None
+    handler: ClassVar[list[Handler]]
+    protocol_version = "HTTP/1.1"
+    timeout = IDLE_SECONDS
 
-        # The names that the base class looks for.
-        do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815
+    def _answer(self) -> None:
+        if self.headers.get("Transfer-Encoding"):
+            self._refuse(411)
+            return
+        length = self.headers.get("Content-Length") or "0"
+        if not length.isdigit():
+            self._refuse(400)
+            return
+        if int(length) > MAX_BODY:
+            self._refuse(413)
+            return
+        self._send(self._ask(self.rfile.read(int(length))))
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
-            """Say nothing: requests carry identifiers of machines."""
+    def _refuse(self, status: int) -> None:
+        """Answer without having read the body, which ends the connection."""
+        self.close_connection = True
+        self._send(HttpResponse(status=status, headers=(("Connection", "close"),)))
 
-    return Connection
+    def _ask(self, body: bytes) -> HttpResponse:
+        request = HttpRequest(
+            method=self.command,
+            target=self.path,
+            headers=tuple(self.headers.items()),
+            body=body,
+        )
+        try:
+            return self.handler[0](request)
+        except Exception:  # noqa: BLE001 - the edge of a server: one request must not end it
+            return HttpResponse(status=500)
+
+    def _send(self, answer: HttpResponse) -> None:
+        if delay := answer.header(DELAY):
+            time.sleep(float(delay))
+        self.send_response_only(answer.status)
+        for name, value in answer.headers:
+            if name.lower() not in _ORDERS:
+                self.send_header(name, value)
+        if answer.header("Content-Length") is None:
+            self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            cut = answer.header(CUT_AFTER)
+            self.wfile.write(answer.body if cut is None else answer.body[: int(cut)])
+            self.close_connection = self.close_connection or cut is not None
+
+    # The names that the base class looks for.
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
+        """Say nothing: requests carry identifiers of machines."""
+
+
+def _connection(handler: Handler) -> type[_Connection]:
+    """A class of connections that answer by `handler` (in a list, or it would become a method)."""
+    return type("Connection", (_Connection,), {"handler": [handler]})

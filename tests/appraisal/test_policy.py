@@ -169,7 +169,7 @@ def test_revoked_cannot_be_accepted(key: str) -> None:
         ('identity = "any"\n' + RELEASE, "policy-any-and-releases"),
         (RELEASE + RELEASE, "policy-release-twice"),
         ('[[release]]\nname = "v1"\nproduct_id = 1\n', "release-pins-nothing"),
-        ('[[release]]\nname = "v1"\nmrenclave = []\n', "release-pins-nothing"),
+        ('[[release]]\nname = "v1"\nmrenclave = []\n', "release-empty-list"),
         (RELEASE + f'mrtd = "{"ab" * 48}"\n', "release-of-two-tees"),
         (RELEASE.replace("ab" * 32, "ab" * 31), "policy-hex"),
         ('report_data = ""\n', "policy-hex"),

@@ -124,6 +124,8 @@ def test_each_pin_alone_makes_a_release(pin: str) -> None:
     """One of MRENCLAVE, MRSIGNER and MRTD is enough, and one of them is needed."""
     assert Release(name="v1", **{pin: ELSE[MEASUREMENTS[pin]]})  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="release-pins-nothing"):
+        Release(name="v1")
+    with pytest.raises(ConfigError, match="release-empty-list"):
         Release(name="v1", **{pin: ()})  # type: ignore[arg-type]
 
 

@@ -26,11 +26,12 @@ rtmr1 rtmr2 rtmr3 seam_attributes td_attributes tee_tcb_svn xfam
 GOLDEN = """
 schema verdict exit_status reason at trust_root policy release
 evidence evidence.format evidence.containers evidence.size
-tcb tcb.status tcb.advisory_ids tcb.date tcb.platform_status tcb.qe_status tcb.tdx_module_status
+tcb tcb.status tcb.advisory_ids tcb.current_advisory_ids
+tcb.date tcb.platform_status tcb.qe_status tcb.tdx_module_status
 tcb.launch_status tcb.current_status tcb.shortfall
 tcb.shortfall.component tcb.shortfall.have tcb.shortfall.need tcb.shortfall.raised_by
 platform platform.fmspc platform.pce_id platform.ca platform.sgx_type platform.pce_svn
-platform.tcb_components platform.dynamic_platform platform.cached_keys platform.smt_enabled
+platform.dynamic_platform platform.cached_keys platform.smt_enabled
 collateral collateral.earliest_issue collateral.latest_issue collateral.earliest_expiry
 collateral.earliest_expiring collateral.expired collateral.evaluation_number
 collateral.tcb_info_evaluation_number collateral.qe_identity_evaluation_number

@@ -158,7 +158,13 @@ def test_one_change_trips_exactly_one_check(world: World, code: str) -> None:
     assert (result.failures[0].step, result.failures[0].mend) == (check.step, check.mend)
 
 
-@pytest.mark.parametrize("flag", ["allow_dynamic_platform", "allow_cached_keys", "allow_smt"])
+def test_smt_that_the_certificate_does_not_tell_is_not_taken_for_off(world: World) -> None:
+    """A policy that refuses SMT refuses a platform of which nobody says that it is off."""
+    result = judge(world, policy(allow_smt=False))
+    assert failed(result) == ["platform-smt"]
+
+
+@pytest.mark.parametrize("flag", ["allow_dynamic_platform", "allow_cached_keys"])
 def test_a_flag_that_the_certificate_leaves_out_is_not_held_against_it(
     world: World, flag: str
 ) -> None:

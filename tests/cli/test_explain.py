@@ -10,6 +10,7 @@ import pytest
 
 from dcap import errors
 from dcap.cli import glossary
+from dcap.cli.causes import CAUSES
 from dcap.cli.explain import ADVISORY, ERROR, EXIT, FINDING, TCB_STATUS, Explanation, explain
 from dcap.cli.main import INTERNAL_ERROR
 from dcap.qpl.error_codes import all_codes
@@ -130,24 +131,79 @@ def test_the_search_for_codes_finds_them(source: str, codes: set[tuple[str, str]
     assert set(codes_in(ast.parse(source))) == codes
 
 
+# ── causes: the table against findings and errors ───────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("code", list(dict.fromkeys((*CHECKS, *glossary.ERROR_CODES))))
+def test_every_finding_and_every_error_has_usual_causes(code: str) -> None:
+    """One to three sentences that say where to look first."""
+    causes = CAUSES[code]
+    assert isinstance(causes, tuple)
+    assert 1 <= len(causes) <= 3
+    for cause in causes:
+        assert cause.endswith((".", "…"))
+        assert cause == " ".join(cause.split())
+        assert 15 <= len(cause) <= 160
+
+
+def test_no_code_has_causes_that_does_not_exist() -> None:
+    """A row whose finding or error is gone would explain what cannot happen."""
+    assert set(CAUSES) - set(CHECKS) - set(codes_of_the_sources()) == set()
+
+
+def test_no_sentence_is_the_cause_of_two_codes() -> None:
+    """A cause that fits two codes says nothing of either: each is written for its own."""
+    rows = [(cause, code) for code, causes in CAUSES.items() for cause in causes]
+    assert len({cause for cause, _ in rows}) == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("code", "first"),
+    [
+        ("tcb-info-signature", "re-serialised"),
+        ("fmspc", "another machine"),
+        ("tcb-status", "TCB recovery"),
+        ("report-data", "nonce"),
+        ("identity", "rebuilt"),
+        ("pck-chain-present", "0xE01C"),
+        ("pck-crl-coverage", "other CA"),
+        ("collateral-incomplete", "headers"),
+    ],
+)
+def test_the_usual_cause_is_told_first(code: str, first: str) -> None:
+    """What the threads of users show to be the reason most often stands before the rest."""
+    assert first in explain(code)[0].causes[0]
+
+
+@pytest.mark.parametrize("code", ["tcb-info-signature", "collateral-incomplete"])
+def test_causes_are_printed_and_in_json(shell: Any, code: str) -> None:
+    """As numbered lines for people, as a list for scripts: all of them, in their order."""
+    text = " ".join(shell(code).out.split())
+    (match,) = json.loads(shell(code, "--json").out)["codes"][0]["matches"]
+    assert tuple(match["causes"]) == CAUSES[code]
+    assert "causes " + " ".join(f"{n} {c}" for n, c in enumerate(CAUSES[code], 1)) in text
+
+
 # ── what is explained ───────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("code", list(CHECKS))
 def test_every_finding_is_explained(code: str) -> None:
-    """What it checks, at which step, the exit status, the remedy, Intel's name for it."""
+    """What it checks, at which step, exit status, usual causes, remedy, Intel's name for it."""
     check, meaning = CHECKS[code], of(FINDING, code)
     assert (meaning.meaning, meaning.remedy) == (check.passed, (check.mend,))
     assert (meaning.step, meaning.exit_status) == (check.step, EXIT_STATUS[check.kind])
     assert meaning.qvl == (check.qvl or None)
+    assert meaning.causes == CAUSES[code]
 
 
 @pytest.mark.parametrize("code", list(glossary.ERROR_CODES))
 def test_every_error_is_explained(code: str) -> None:
-    """What happened, the exit status, the remedy."""
+    """What happened, the exit status, the usual causes, the remedy."""
     meaning = of(ERROR, code)
     assert (meaning.exit_status, meaning.meaning, *meaning.remedy) == glossary.ERROR_CODES[code]
     assert meaning.meaning.endswith((".", ")"))
+    assert meaning.causes == CAUSES[code]
 
 
 def test_every_tcb_status_is_explained() -> None:

@@ -580,7 +580,10 @@ def test_custom_claims_are_read_as_they_were_written(claims: list[tuple[str, byt
 
 
 @settings(max_examples=50, deadline=None)
-@given(keys=st.tuples(st.binary(max_size=80), st.binary(max_size=80)), items=st.binary(max_size=64))
+@given(
+    keys=st.tuples(st.binary(min_size=44, max_size=44), st.binary(min_size=32, max_size=32)),
+    items=st.binary(max_size=64),
+)
 def test_instance_infos_are_read_as_they_were_written(
     keys: tuple[bytes, bytes], items: bytes
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from trial import ANY, assert_accepted, assert_rejected, endorsed, failed, judged
 
 from dcap import FormatError, VerificationError, appraise
+from dcap.errors import ConfigError
 from dcap.formats.certificate import Certificate
 from dcap.formats.collateral import Collateral
 from dcap.verification import (
@@ -150,7 +151,9 @@ def test_reused_endorsements_keep_their_own_instant_and_anchor(world: World) -> 
     collateral = endorsed(world)
     later = AT + 40 * DAY
     old = check_endorsements(collateral, at=later, anchor=anchor_of(world)).require()
-    result = appraise(world.quote(), old, ANY, at=AT)
+    with pytest.raises(ConfigError, match="endorsements-of-another-instant"):
+        appraise(world.quote(), old, ANY, at=AT)
+    result = appraise(world.quote(), old, ANY)
     assert result.at == later
     assert_rejected(
         result, "tcb-info-expiry", "qe-identity-expiry", "pck-crl-expiry", "root-ca-crl-expiry",
@@ -356,4 +359,4 @@ def test_bad_collateral_is_found_and_never_raised(world: World) -> None:
             *("qe-identity-chain", "qe-identity"),
         )
     }
-    assert (result.exit_status, result.verified) == (3, None)
+    assert (result.exit_status, result.verified) == (6, None)

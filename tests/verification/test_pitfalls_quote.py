@@ -131,7 +131,7 @@ def test_pitfall_13_relaunch_after_a_wrong_preliminary_status(
     quote = world.quote(5, "tdx", body=body)
     result = judged(world, quote, tee="tdx", policy=LOOSE)
     assert result.tcb_status == status
-    if status == "Revoked":
+    if status == "Revoked" or current[0] == 1:  # nothing that is revoked is ever accepted
         assert_rejected(result, "tcb-status", exit_status=4)
     else:
         assert_accepted(result)

@@ -9,7 +9,7 @@ Source: RFC 9110.
 
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 
@@ -27,12 +27,12 @@ class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def path(self) -> str:
         """The path without the query."""
-        return urlsplit(self.target).path
+        return self.target.partition("?")[0]
 
     @property
     def query(self) -> dict[str, str]:
         """The parameters, decoded; the first of a repeated one wins."""
-        pairs = parse_qsl(urlsplit(self.target).query, keep_blank_values=True)
+        pairs = parse_qsl(self.target.partition("?")[2], keep_blank_values=True)
         return dict(reversed(pairs))
 
     def header(self, name: str) -> str | None:

@@ -16,18 +16,18 @@ from typing import Any
 
 from dcap.appraisal.claims import claims_of
 from dcap.appraisal.policy import ANY_IDENTITY, Policy, duration
-from dcap.appraisal.reference_values import masked_mismatches
+from dcap.appraisal.reference_values import MASKED_OF_TEE, masked_mismatches
 from dcap.appraisal.result import ACCEPTED, REJECTED, AttestationResult
 from dcap.errors import ConfigError, FormatError, NotFound
 from dcap.formats.collateral import Collateral
 from dcap.formats.quote import Quote
-from dcap.formats.td_report import TD_ATTRIBUTES, TdReport10, TdReport15
+from dcap.formats.td_report import TD_ATTRIBUTES, TdReport10, TdReport15, TdReport15Ex
 from dcap.verification.anchors import INTEL_SGX_ROOT, TrustAnchor
 from dcap.verification.chain import Window
 from dcap.verification.checks import CHECKS, EXIT_STATUS, FORMAT
 from dcap.verification.endorsements import EndorsementCheck, Endorsements, check_endorsements
 from dcap.verification.evidence import Evidence
-from dcap.verification.findings import Finding, Ledger
+from dcap.verification.findings import Finding, Ledger, is_genuine
 from dcap.verification.signature import Run, Signatures
 from dcap.verification.status import TcbStatus
 from dcap.verification.tcb_evaluation import TcbEvaluation
@@ -37,9 +37,7 @@ from dcap.verification.verifier import QuoteCheck, VerifiedQuote, claims, verify
 #: CA's CRL and the certificates live for years.)
 _RENEWED = ("tcb-info", "qe-identity", "pck-crl")
 _GRACEFUL = {TcbStatus.OUT_OF_DATE}
-_TUD_MASK = 0xFF
 _ORDER = {code: place for place, code in enumerate(CHECKS)}
-_MASKED_OF_TEE = {"SGX": ("attributes", "misc_select"), "TDX": ("td_attributes", "xfam")}
 
 
 def appraise(
@@ -54,15 +52,22 @@ def appraise(
     """Judge evidence (bytes in any container, a quote, or `Evidence`) at the instant `at`.
 
     `collateral` may be left out where the evidence brings its own (Conclave). With `Endorsements`,
-    which carry their instant and anchor, `at` and `anchor` are theirs. Never raises for bad evidence
-    or bad collateral: they are results. Raises `NotFound` without collateral, `ConfigError` without
-    an instant.
+    which carry their instant and anchor, both may be left out, and may not differ. Never raises for
+    bad evidence or bad collateral: they are results. Raises `NotFound` without collateral,
+    `ConfigError` without an instant.
     """
     policy = policy or Policy()
-    ready = isinstance(collateral, (Endorsements, EndorsementCheck))
-    if ready:
-        at, anchor = collateral.authentic.at, collateral.authentic.anchor  # type: ignore[union-attr]
-    if at is None or at.tzinfo is None:
+    if isinstance(collateral, (Endorsements, EndorsementCheck)):
+        ready = collateral.authentic
+        other = anchor not in (INTEL_SGX_ROOT, ready.anchor)
+        if other or (at is not None and at != ready.at):
+            raise ConfigError(
+                "endorsements-of-another-instant",
+                "the endorsements were checked for another instant or root than is asked for",
+                mend="check the collateral again with that `at` and `anchor`",
+            )
+        at, anchor = ready.at, ready.anchor
+    if not isinstance(at, datetime) or at.tzinfo is None:
         raise ConfigError(
             "no-instant", "`at` must be an aware datetime: the verifier's trusted time"
         )
@@ -96,7 +101,9 @@ def appraise(
 
 def apply_policy(verified: VerifiedQuote, policy: Policy) -> AttestationResult:
     """Judge a quote that is already proven."""
-    check = QuoteCheck(verified.findings, verified, verified.pck, verified.tcb)
+    check = QuoteCheck(
+        verified.findings, verified, verified.pck, verified.tcb, verified.tcb.shortfall
+    )
     return _judge(verified.evidence, verified.endorsements, check, policy)
 
 
@@ -115,6 +122,7 @@ def _judge(
     if verified is not None:
         _check_tcb(verified, policy, ledger)
         _check_platform(verified, policy, ledger)
+    if verified is not None or is_genuine((*endorsements.findings, *check.findings)):
         release = _check_identity(evidence.quote, policy, ledger)
     first = [f for f in check.findings if f.step.startswith("1.")]
     later = check.findings[len(first) :] if first else check.findings
@@ -174,7 +182,8 @@ def _check_expiry(
         elif at - piece.expires <= grace:
             ledger.passed(
                 f"{piece.name}-expiry",
-                f"expired at {piece.expires:%Y-%m-%dT%H:%M:%SZ}, within the policy's grace period",
+                f"{piece.name} expired at {piece.expires:%Y-%m-%dT%H:%M:%SZ}: within the policy's "
+                "grace period",
             )
         else:
             ledger.failed(
@@ -205,9 +214,10 @@ def _check_tcb(verified: VerifiedQuote, policy: Policy, ledger: Ledger) -> None:
         tcb.qe in policy.qe_statuses or (tcb.qe in _GRACEFUL and _within_grace(tcb, policy, at)),
         lambda: f"{tcb.qe}; the policy accepts {', '.join(policy.qe_statuses)}",
     )
-    refused = [a for a in tcb.advisory_ids if a in policy.rejected_advisories]
+    applying = (*tcb.advisory_ids, *tcb.current_advisory_ids)
+    refused = [a for a in applying if a in policy.rejected_advisories]
     if policy.accepted_advisories is not None:
-        refused += [a for a in tcb.advisory_ids if a not in policy.accepted_advisories]
+        refused += [a for a in applying if a not in policy.accepted_advisories]
     ledger.check("advisories", not refused, lambda: f"{', '.join(dict.fromkeys(refused))} apply")
     least = policy.minimum_tcb_instant
     if least is not None:
@@ -237,7 +247,9 @@ def _check_tcb(verified: VerifiedQuote, policy: Policy, ledger: Ledger) -> None:
 
 
 def _check_status(tcb: TcbEvaluation, policy: Policy, at: datetime, ledger: Ledger) -> None:
-    if tcb.status in policy.accepted_tcb_statuses:
+    if tcb.current is TcbStatus.REVOKED:
+        ledger.failed("tcb-status", "Revoked is the TCB now loaded beneath the TD")
+    elif tcb.status in policy.accepted_tcb_statuses:
         ledger.passed("tcb-status", f"TCB status {tcb.status}: accepted by the policy")
     elif tcb.status in _GRACEFUL and _within_grace(tcb, policy, at):
         ledger.passed(
@@ -254,18 +266,22 @@ def _check_status(tcb: TcbEvaluation, policy: Policy, at: datetime, ledger: Ledg
 
 def _within_grace(tcb: TcbEvaluation, policy: Policy, at: datetime) -> bool:
     grace = duration(policy.platform_grace_period, "platform_grace_period")
-    return bool(grace) and at - min(tcb.platform_date, tcb.qe_date) <= grace
+    return bool(grace) and at - tcb.date <= grace
 
 
 def _check_platform(verified: VerifiedQuote, policy: Policy, ledger: Ledger) -> None:
-    """5.9 the platform's configuration; a certificate that does not say is of one package."""
+    """5.9 the platform's configuration, where the policy does not accept either."""
     pck = verified.pck.extensions
+    # Under the Processor CA a machine has one package: none can be added, no keys are kept.
+    single = "Processor" in verified.pck.chain[1].common_name
     for code, fact, allowed, what in (
-        ("platform-dynamic", pck.dynamic_platform, policy.allow_dynamic_platform, "it is dynamic"),
-        ("platform-cached-keys", pck.cached_keys, policy.allow_cached_keys, "its keys are cached"),
-        ("platform-smt", pck.smt_enabled, policy.allow_smt, "SMT is enabled"),
+        ("platform-dynamic", pck.dynamic_platform, policy.allow_dynamic_platform, "is dynamic"),
+        ("platform-cached-keys", pck.cached_keys, policy.allow_cached_keys, "has cached keys"),
+        ("platform-smt", pck.smt_enabled, policy.allow_smt, "has SMT enabled"),
     ):
-        ledger.check(code, allowed or not fact, what)
+        known = False if fact is None and single and code != "platform-smt" else fact
+        unknown = f"the PCK certificate does not say whether the platform {what}"
+        ledger.check(code, allowed or known is False, unknown if known is None else f"it {what}")
 
 
 def _check_identity(quote: Quote, policy: Policy, ledger: Ledger) -> str | None:
@@ -277,8 +293,8 @@ def _check_identity(quote: Quote, policy: Policy, ledger: Ledger) -> str | None:
         ledger.check("debug", not body.debug, "it runs in debug mode")
     if isinstance(body, TdReport10):
         _check_td(body, policy, ledger)
-    if any(getattr(policy, claim) is not None for claim in _MASKED_OF_TEE[quote.tee]):
-        wrong = masked_mismatches(policy, claims_of(quote), _MASKED_OF_TEE[quote.tee])
+    if any(getattr(policy, claim) is not None for claim in MASKED_OF_TEE[quote.tee]):
+        wrong = masked_mismatches(policy, claims_of(quote), MASKED_OF_TEE[quote.tee])
         ledger.check("attributes", not wrong, "; ".join(wrong))
     expected = policy.expected_report_data
     if expected is not None:
@@ -312,7 +328,7 @@ def _match_release(facts: Mapping[str, Any], policy: Policy, ledger: Ledger) -> 
 
 
 def _check_td(body: TdReport10, policy: Policy, ledger: Ledger) -> None:
-    bits = body.td_attribute_bits & ~_TUD_MASK  # debug has its own check
+    bits = body.td_attribute_bits
     refused = []
     if not bits & TD_ATTRIBUTES["SEPT_VE_DISABLE"] and not policy.allow_sept_ve:
         refused.append("SEPT_VE_DISABLE is off (allow_sept_ve)")
@@ -326,9 +342,13 @@ def _check_td(body: TdReport10, policy: Policy, ledger: Ledger) -> None:
     )
     if isinstance(body, TdReport15):
         bound = any(body.mr_service_td)
+        if isinstance(body, TdReport15Ex):
+            bound |= any(body.init_servtd_hash) or any(body.cur_servtd_hash)
         if bound and policy.allow_service_td:
             ledger.passed("service-td", "a service TD is bound: accepted by the policy")
         else:
             ledger.check(
-                "service-td", not bound, lambda: f"MRSERVICETD is {body.mr_service_td.hex()}"
+                "service-td",
+                not bound,
+                lambda: f"a service TD is bound (MRSERVICETD {body.mr_service_td.hex()})",
             )

@@ -5,12 +5,12 @@ checked, the verdict, and what to do. Not here: colour and printing (`cli.output
 """
 
 import textwrap
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from dcap.appraisal.open_questions import NOT_REACHED
 from dcap.verification.checks import CHECKS
-from dcap.verification.findings import Finding
+from dcap.verification.findings import Finding, is_genuine
 
 if TYPE_CHECKING:
     from dcap.appraisal.result import AttestationResult
@@ -32,9 +32,14 @@ _GROUPS = (
 _SINGLE = ("tcb-status", "identity", "report-data", "evidence-binding", "collateral-age")
 
 
-def lines(result: "AttestationResult") -> Iterator[str]:
+def lines(result: "AttestationResult", *, platform_ids: bool = False) -> Iterator[str]:
     """The result, line by line."""
     yield from _facts(result)
+    if platform_ids and result.pck is not None:
+        extensions = result.pck.extensions
+        yield _row(
+            "platform id", f"PPID {extensions.ppid.hex()}   CPUSVN {extensions.cpu_svn.hex()}"
+        )
     yield "checks"
     yield from _passed(result)
     short = _SHORTFALL_AFTER & {finding.code for finding in result.failures}
@@ -70,10 +75,17 @@ def _facts(result: "AttestationResult") -> Iterator[str]:
     if evidence is None:
         yield _row("evidence", "not readable")
         return
-    claims = result.claims
     yield _row("evidence", f"{evidence.format}, ECDSA-P256, {evidence.size} bytes")
-    if result.verified is None:
+    if result.verified is None and not is_genuine(result.findings):
         yield _row("", "not proven genuine: what follows is only what it claims")
+    yield from _identity(result.claims)
+    yield from _platform(result)
+    if result.trust_root != "intel":
+        yield _row("trust root", f"{result.trust_root.upper()}: a test root, not Intel's")
+
+
+def _identity(claims: Mapping[str, Any]) -> Iterator[str]:
+    """What runs, and what it bound to itself."""
     debug = "yes" if claims["debug"] else "no"
     if "mrenclave" in claims:
         yield _row("enclave", f"MRENCLAVE {claims['mrenclave']}")
@@ -84,6 +96,16 @@ def _facts(result: "AttestationResult") -> Iterator[str]:
         for index in range(4):
             yield _row("", f"RTMR{index} {claims[f'rtmr{index}']}")
         yield _row("", f"debug {debug}   TEE_TCB_SVN {claims['tee_tcb_svn']}")
+    first, second = claims["report_data"][:64], claims["report_data"][64:]
+    if any(bytes.fromhex(second)):
+        yield _row("report data", first)
+        yield _row("", second)
+    else:
+        yield _row("report data", f"{first} (then zeros)")
+
+
+def _platform(result: "AttestationResult") -> Iterator[str]:
+    """Where it runs, how good that is, and by which collateral."""
     if result.pck is not None:
         facts = [f"FMSPC {result.pck.extensions.fmspc.hex().upper()}"]
         facts.append(result.pck.chain[1].common_name.removeprefix("Intel SGX "))
@@ -93,6 +115,8 @@ def _facts(result: "AttestationResult") -> Iterator[str]:
         yield _row("platform", "   ".join(facts))
     if result.tcb is not None and result.verified is not None:
         yield from _tcb(result)
+    elif result.tcb_status is not None and is_genuine(result.findings):
+        yield _row("TCB", f"{result.tcb_status}: below every level that Intel supports")
     supplemental = result.supplemental()
     if supplemental is not None:
         expiry = supplemental.earliest_expiration_date
@@ -101,8 +125,6 @@ def _facts(result: "AttestationResult") -> Iterator[str]:
             f"newest issued {supplemental.latest_issue_date:%Y-%m-%d}, "
             f"first to expire: {supplemental.earliest_expiring} on {expiry:%Y-%m-%d %H:%M} UTC",
         )
-    if result.trust_root != "intel":
-        yield _row("trust root", f"{result.trust_root.upper()}: a test root, not Intel's")
 
 
 def _tcb(result: "AttestationResult") -> Iterator[str]:
@@ -123,13 +145,19 @@ def _passed(result: "AttestationResult") -> Iterator[str]:
     unreached = [item.partition(":")[0] for item in result.not_checked if NOT_REACHED in item]
     bad = [finding.step for finding in result.failures]
     bad += [CHECKS[code].step for code in unreached]
+    bad += [f.step for f in result.findings if f.code.endswith("-expiry") and _worded(f)]
     ran = {finding.step for finding in result.findings if finding.ok}
     for text, steps in _GROUPS:
         if any(_among(step, steps) for step in ran) and not any(_among(s, steps) for s in bad):
             yield f"  ok    {text}"
     for finding in result.findings:
-        if finding.ok and finding.code in _SINGLE:
+        if finding.ok and (finding.code in _SINGLE or _worded(finding)):
             yield f"  ok    {finding.message}"
+
+
+def _worded(finding: Finding) -> bool:
+    """Whether a finding says more than that its check passed."""
+    return finding.code in CHECKS and finding.message != CHECKS[finding.code].passed
 
 
 def _among(step: str, steps: tuple[str, ...]) -> bool:

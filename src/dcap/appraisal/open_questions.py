@@ -4,7 +4,7 @@ Derived from the table of checks and the findings, so that it cannot be forgotte
 """
 
 from dcap.appraisal.policy import ANY_IDENTITY, Policy
-from dcap.appraisal.reference_values import MASKED
+from dcap.appraisal.reference_values import MASKED, MASKED_OF_TEE
 from dcap.formats.quote import Quote
 from dcap.verification.checks import CHECKS
 from dcap.verification.findings import Finding
@@ -49,11 +49,24 @@ def _why(code: str, quote: Quote, policy: Policy, *, proven: bool) -> str:
         return ""
     if code in _NOT_IN_EVERY_QUOTE and (proven or code.startswith("evidence")):
         return ""
+    if code == "identity" and not policy.releases and policy.identity != ANY_IDENTITY:
+        return ""  # `identity-pinned` says it
     if code in _ON_REQUEST and not _asked(code, policy):
         return _ON_REQUEST[code] if proven else ""
-    if proven or (code == "tee-tcb-svn" and quote.tee == "SGX"):
-        return f"{code}: the policy asks for it, but it does not apply to {quote.tee}"
+    if code in _KEYS and (proven or not _applies(code, quote.tee, policy)):
+        keys = ", ".join(key for key in _KEYS[code] if getattr(policy, key) is not None)
+        return f"{code}: {keys} of the policy does not apply to {quote.tee}"
     return f"{code}{NOT_REACHED}{CHECKS[code].passed})"
+
+
+#: The policy's keys behind checks that apply to one TEE alone.
+_KEYS = {"tee-tcb-svn": ("minimum_tee_tcb_svn",), "attributes": tuple(MASKED)}
+
+
+def _applies(code: str, tee: str, policy: Policy) -> bool:
+    if code == "tee-tcb-svn":
+        return tee == "TDX"
+    return any(getattr(policy, key) is not None for key in MASKED_OF_TEE[tee])
 
 
 def _asked(code: str, policy: Policy) -> bool:

@@ -1,6 +1,8 @@
 """The appraisal policy: what you accept. A TOML file, or this type in Python.
 
-Every loosening is spelled; the absence of a key is its strict default, never "don't check". A policy
+Every loosening is spelled. The absence of a key is its default, which is strict but for three facts of
+the platform that Intel's own default accepts (dynamic platform, cached keys, SMT) and for further
+minimums that only you can know (TCB date, evaluation number, age of collateral, advisories). A policy
 that names no release accepts nothing, unless it says `identity = "any"`. Unknown keys are errors.
 
     accepted_tcb_statuses = ["UpToDate", "SWHardeningNeeded"]
@@ -114,7 +116,9 @@ class Policy(
         try:
             content = tomllib.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ConfigError("policy-toml", f"not valid TOML: {error}", where=where) from None
+            raise ConfigError(
+                "policy-toml", f"not valid TOML: {error}", where=where, mend="mend that line"
+            ) from None
         least = content.get("minimum_tcb_date")
         if isinstance(least, datetime):  # a date, and more; put back below
             content["minimum_tcb_date"] = least.date()
@@ -130,7 +134,7 @@ class Policy(
                 "policy-key",
                 _readable(str(error)),
                 where=where,
-                mend="every key is in docs/reference/policy.md",
+                mend=_mend(str(error)),
             ) from None
         except ConfigError as error:
             place = f"{where}: {error.where}" if error.where else where
@@ -180,7 +184,12 @@ def padded_report_data(text: str, where: str = "report_data") -> str:
         raise ConfigError(
             "policy-hex", "report data are 1 to 64 bytes of hex (2 to 128 digits)", where=where
         )
-    return normal_hex(cleaned.ljust(128, "0"), 64, where)
+    try:
+        return bytes.fromhex(cleaned).ljust(64, b"\0").hex()
+    except ValueError:
+        raise ConfigError(
+            "policy-hex", f"not hex: {text[:40]!r}", where=where, mend="give it in hex digits"
+        ) from None
 
 
 def _check(policy: Policy) -> None:
@@ -208,17 +217,25 @@ def _check(policy: Policy) -> None:
         )
     names = [release.name for release in policy.releases]
     if len(set(names)) != len(names):
-        raise ConfigError("policy-release-twice", "two releases have the same name")
+        raise ConfigError(
+            "policy-release-twice", "two releases have the same name", mend="rename one of them"
+        )
 
 
 def _check_statuses(policy: Policy) -> None:
     revoked = TcbStatus.REVOKED
     if revoked in policy.accepted_tcb_statuses or revoked in (policy.accepted_qe_statuses or ()):
         raise ConfigError(
-            "policy-revoked", "Revoked cannot be accepted: Intel does not vouch for it any more"
+            "policy-revoked",
+            "Revoked cannot be accepted: Intel does not vouch for it any more",
+            mend="take it out of the accepted statuses",
         )
     if not policy.accepted_tcb_statuses:
-        raise ConfigError("policy-no-status", "accepted_tcb_statuses is empty: nothing can pass")
+        raise ConfigError(
+            "policy-no-status",
+            "accepted_tcb_statuses is empty: nothing can pass",
+            mend="leave the key out for UpToDate alone",
+        )
 
 
 def _check_durations(policy: Policy) -> None:
@@ -229,6 +246,13 @@ def _check_durations(policy: Policy) -> None:
             "policy-two-graces",
             "collateral_grace_period and platform_grace_period exclude each other",
             mend="with old collateral, how long a platform is out of date cannot be known",
+        )
+    number = policy.minimum_evaluation_number
+    if number is not None and not 0 <= number <= 0xFFFF_FFFF:
+        raise ConfigError(
+            "policy-range",
+            f"minimum_evaluation_number is {number}, not a number that Intel uses",
+            mend="Intel's numbers are around 20",
         )
     if policy.maximum_collateral_age is not None:
         duration(policy.maximum_collateral_age, "maximum_collateral_age")
@@ -245,6 +269,14 @@ def _advisory(text: str, key: str) -> str:
             mend="write it as Intel does: INTEL-SA-00615",
         )
     return advisory
+
+
+def _mend(message: str) -> str:
+    if "enum value" in message:
+        return f"the statuses are {', '.join(ACCEPTABLE)}"
+    if "required field" in message:
+        return "every [[release]] has a name and what identifies it (mrenclave, mrsigner or mrtd)"
+    return "every key is in the policy reference (docs/reference/policy.md; help(dcap.Policy))"
 
 
 def _readable(message: str) -> str:

@@ -40,6 +40,7 @@ MEASUREMENTS = {
 PINS = ("mrenclave", "mrsigner", "mrtd")
 #: Claim -> size of value and mask in bytes: compared only where the mask has ones.
 MASKED = {"attributes": 16, "misc_select": 4, "td_attributes": 8, "xfam": 8}
+MASKED_OF_TEE = {"SGX": ("attributes", "misc_select"), "TDX": ("td_attributes", "xfam")}
 RTMRS = ("rtmr0", "rtmr1", "rtmr2", "rtmr3")
 TEES = {"mrenclave": "SGX", "mrsigner": "SGX", "mrtd": "TDX"}
 
@@ -54,24 +55,24 @@ class Release(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """
 
     name: str
-    mrenclave: Hexes = ()
-    mrsigner: Hexes = ()
+    mrenclave: Hexes | None = None
+    mrsigner: Hexes | None = None
     product_id: int | None = None
     minimum_svn: int | None = None
-    config_id: Hexes = ()
+    config_id: Hexes | None = None
     minimum_config_svn: int | None = None
-    isv_family_id: Hexes = ()
-    isv_ext_prod_id: Hexes = ()
-    mrtd: Hexes = ()
-    rtmr0: Hexes = ()
-    rtmr1: Hexes = ()
-    rtmr2: Hexes = ()
-    rtmr3: Hexes = ()
-    mrconfigid: Hexes = ()
-    mrowner: Hexes = ()
-    mrownerconfig: Hexes = ()
-    mrseam: Hexes = ()
-    mrservicetd: Hexes = ()
+    isv_family_id: Hexes | None = None
+    isv_ext_prod_id: Hexes | None = None
+    mrtd: Hexes | None = None
+    rtmr0: Hexes | None = None
+    rtmr1: Hexes | None = None
+    rtmr2: Hexes | None = None
+    rtmr3: Hexes | None = None
+    mrconfigid: Hexes | None = None
+    mrowner: Hexes | None = None
+    mrownerconfig: Hexes | None = None
+    mrseam: Hexes | None = None
+    mrservicetd: Hexes | None = None
     attributes: str | None = None
     attributes_mask: str | None = None
     misc_select: str | None = None
@@ -85,7 +86,16 @@ class Release(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         check_types(self, f'release "{self.name}"')
         for claim, size in MEASUREMENTS.items():
             given = getattr(self, claim)
+            if given is None:
+                continue
             values = (given,) if isinstance(given, str) else tuple(given)
+            if not values:
+                raise ConfigError(
+                    "release-empty-list",
+                    f"{claim} is an empty list: it would accept every value",
+                    where=f'release "{self.name}"',
+                    mend=f"give its values, or leave {claim} out",
+                )
             checked = tuple(normal_hex(v, size, f'release "{self.name}", {claim}') for v in values)
             msgspec.structs.force_setattr(self, claim, checked)
         check_masks(self, f'release "{self.name}"')
@@ -95,10 +105,20 @@ class Release(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
                 f'release "{self.name}" names no identity',
                 mend=f"give it one of {', '.join(PINS)}",
             )
-        if self.mrtd and (self.mrenclave or self.mrsigner):
+        for number in ("product_id", "minimum_svn", "minimum_config_svn"):
+            value = getattr(self, number)
+            if value is not None and not 0 <= value <= 0xFFFF:
+                raise ConfigError(
+                    "policy-range",
+                    f"{number} is {value}, not 0 to 65535",
+                    where=f'release "{self.name}"',
+                    mend="give the number that is in the claims",
+                )
+        of_sgx = (self.mrenclave, self.mrsigner, self.product_id, self.minimum_svn)
+        if self.mrtd and any(value not in ((), None) for value in of_sgx):
             raise ConfigError(
                 "release-of-two-tees",
-                f'release "{self.name}" names both an SGX and a TDX identity',
+                f'release "{self.name}" has values of both an SGX enclave and a TD',
                 mend="make two releases of it",
             )
 
@@ -134,12 +154,17 @@ def check_types(holder: msgspec.Struct, where: str) -> None:
     """Hold values given in Python to the types that a file is held to: no truthy strings."""
     for field, kind in _hints(type(holder)).items():
         value = getattr(holder, field)
-        if isinstance(value, datetime):  # a date, which msgspec keeps apart
-            continue
+        if field == "minimum_tcb_date" and isinstance(value, datetime):
+            continue  # an instant is a date to Python, not to msgspec
         try:
             value = msgspec.convert(value, kind)
         except msgspec.ValidationError as error:
-            raise ConfigError("policy-key", f"{field}: {error}", where=where) from None
+            raise ConfigError(
+                "policy-key",
+                f"{field}: {error}",
+                where=where,
+                mend="help(dcap.Policy) has each key",
+            ) from None
         msgspec.structs.force_setattr(holder, field, value)
 
 
@@ -204,5 +229,6 @@ def normal_hex(text: str, size: int, where: str) -> str:
             "policy-hex",
             f"not {size} bytes of hex ({2 * size} digits): {str(text)[:40]!r}",
             where=where,
+            mend="copy it from `dcap inspect FILE`",
         )
     return cleaned

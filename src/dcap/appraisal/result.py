@@ -55,10 +55,13 @@ class AttestationResult(msgspec.Struct, frozen=True, kw_only=True):
             "an AttestationResult is neither true nor false: ask .accepted or .require()"
         )
 
+    def __repr__(self) -> str:
+        return f"<AttestationResult {self.verdict} at {_text(self.at)}>"
+
     @property
     def accepted(self) -> bool:
-        """Whether the evidence is genuine and acceptable."""
-        return self.verdict == ACCEPTED
+        """Whether the evidence is genuine and acceptable: the verdict, with the proof behind it."""
+        return self.verdict == ACCEPTED and self.verified is not None and not self.failures
 
     @property
     def not_checked(self) -> tuple[str, ...]:
@@ -159,15 +162,16 @@ class AttestationResult(msgspec.Struct, frozen=True, kw_only=True):
         encoded = msgspec.json.encode(self.to_dict(platform_ids=platform_ids))
         return msgspec.json.format(encoded, indent=2).decode()
 
-    def explain(self) -> str:
-        """The result in words, as `dcap verify` prints it."""
-        return "\n".join(narrative.lines(self))
+    def explain(self, *, platform_ids: bool = False) -> str:
+        """The result in words, as `dcap verify` prints it; `platform_ids` adds PPID and CPUSVN."""
+        return "\n".join(narrative.lines(self, platform_ids=platform_ids))
 
     def _tcb(self) -> dict[str, Any]:
         tcb = self.tcb
         return {
             "status": self.tcb_status,
             "advisory_ids": list(tcb.advisory_ids) if tcb else [],
+            "current_advisory_ids": list(tcb.current_advisory_ids) if tcb else [],
             "date": _text(tcb.date) if tcb else None,
             "platform_status": tcb.platform if tcb else None,
             "qe_status": tcb.qe if tcb else None,
@@ -187,7 +191,6 @@ class AttestationResult(msgspec.Struct, frozen=True, kw_only=True):
             "ca": "platform" if "Platform" in self.pck.chain[1].common_name else "processor",
             "sgx_type": extensions.sgx_type,
             "pce_svn": extensions.pce_svn,
-            "tcb_components": list(extensions.components),
             "dynamic_platform": extensions.dynamic_platform,
             "cached_keys": extensions.cached_keys,
             "smt_enabled": extensions.smt_enabled,
@@ -195,6 +198,7 @@ class AttestationResult(msgspec.Struct, frozen=True, kw_only=True):
         if platform_ids:
             instance = extensions.platform_instance_id
             facts["ppid"] = extensions.ppid.hex()
+            facts["tcb_components"] = list(extensions.components)
             facts["cpu_svn"] = extensions.cpu_svn.hex()
             facts["platform_instance_id"] = None if instance is None else instance.hex()
         return facts

@@ -18,14 +18,19 @@ _SECOND = timedelta(seconds=1)
 _EARLIEST, _LATEST = datetime(2016, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
-def read_input(name: str) -> bytes:
-    """A file's bytes, or those of standard input for `-`."""
+def read_input(name: str, limit: int = MAX_INPUT) -> bytes:
+    """A file's bytes, at most `limit` of them, or those of standard input for `-`."""
     if name == "-":
-        data, where = sys.stdin.buffer.read(MAX_INPUT + 1), "standard input"
+        data, where = sys.stdin.buffer.read(limit + 1), "standard input"
     else:
         data, where = read_bounded(Path(name)), name
-    if len(data) > MAX_INPUT:
-        raise FormatError("evidence-too-large", f"more than {MAX_INPUT} bytes", where=where)
+    if len(data) > limit:
+        raise FormatError(
+            "evidence-too-large",
+            f"more than {limit} bytes",
+            where=where,
+            mend="give the quote alone",
+        )
     return data
 
 

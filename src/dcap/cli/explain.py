@@ -2,7 +2,7 @@
 
 Looks everywhere at once: dcap's own findings, errors and exit statuses; TCB statuses and advisory
 ids; the codes of Intel's quote provider, verifier and PCCS, of TDX and of Open Enclave. Reads no file
-and asks nobody. The tables stand in `glossary`, `verification.checks` and `qpl.error_codes`.
+and asks nobody. The tables stand in `glossary`, `causes`, `verification.checks`, `qpl.error_codes`.
 """
 
 import difflib
@@ -158,7 +158,7 @@ def _finding(spelling: str) -> Iterator[Explanation]:
     if check is not None:
         yield Explanation(
             code=check.code, name="", kind=FINDING,
-            meaning=check.passed,
+            meaning=check.passed, causes=_causes(check.code),
             remedy=(check.mend,), step=check.step, exit_status=EXIT_STATUS[check.kind],
             qvl=check.qvl or None,
         )  # fmt: skip
@@ -169,8 +169,8 @@ def _error(spelling: str) -> Iterator[Explanation]:
     if row is not None:
         exit_status, meaning, mend = row
         yield Explanation(
-            code=_slug(spelling), name="", kind=ERROR, meaning=meaning, remedy=(mend,),
-            exit_status=exit_status,
+            code=_slug(spelling), name="", kind=ERROR, meaning=meaning,
+            causes=_causes(_slug(spelling)), remedy=(mend,), exit_status=exit_status,
         )  # fmt: skip
 
 
@@ -183,6 +183,12 @@ def _intel(asked: str) -> Iterator[Explanation]:
             meaning=row.meaning, causes=row.causes, remedy=row.remedy, maps_to=row.maps_to,
             see_also=row.see_also,
         )  # fmt: skip
+
+
+def _causes(code: str) -> tuple[str, ...]:
+    from dcap.cli.causes import CAUSES  # noqa: PLC0415 - a large table, for our own codes alone
+
+    return CAUSES.get(code, ())
 
 
 def _checks() -> dict[str, "Check"]:

@@ -5,13 +5,12 @@ machine (PPID, CPUSVN …) is shown only with --show-platform-id.
 """
 
 from collections.abc import Iterator
-from typing import BinaryIO
 
 import click
 
-from dcap.cli import inspection, output
+from dcap.cli import arguments, inspection, output
 from dcap.cli.inspection import PlatformId, Tree
-from dcap.errors import ConfigError, FormatError
+from dcap.errors import ConfigError
 
 #: More than anything that can be inspected: the largest CRLs have 4 MB.
 MAX_SIZE = 16 * 1024 * 1024
@@ -22,7 +21,7 @@ _MOST = 24
 
 
 @click.command("inspect")
-@click.argument("file", type=click.File("rb"))
+@click.argument("file")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
 @click.option("--field", metavar="NAME", help="Print one value alone: mrenclave, fmspc, serial …")
 @click.option(
@@ -30,14 +29,14 @@ _MOST = 24
     is_flag=True,
     help="Also show what identifies the machine: PPID, CPUSVN, platform instance id, QE id.",
 )
-def command(file: BinaryIO, *, as_json: bool, field: str | None, show_platform_id: bool) -> None:
+def command(file: str, *, as_json: bool, field: str | None, show_platform_id: bool) -> None:
     """Show what FILE (- is stdin) says; nothing is verified.
 
     FILE is recognised by itself: a quote (raw, hex, base64, PEM, in an Open Enclave or EGo report
     or evidence, in a Conclave EnclaveInstanceInfo), certificates, a CRL, TCB info, an enclave
     identity, TCB evaluation data numbers, collateral as JSON, or a SIGSTRUCT.
     """
-    tree = inspection.inspect_bytes(_read(file))
+    tree = inspection.inspect_bytes(arguments.read_input(file, MAX_SIZE))
     if field is None:
         document = {**_published(tree, show=show_platform_id), "verified": False}
         output.emit(document, [*_lines(tree, show=show_platform_id), DISCLAIMER], as_json=as_json)
@@ -50,18 +49,6 @@ def command(file: BinaryIO, *, as_json: bool, field: str | None, show_platform_i
     published = value.text if isinstance(value, PlatformId) else value
     line = str(value).lower() if isinstance(value, bool) else _word(value, show=True)
     output.emit({"kind": tree["kind"], name: published}, [line], as_json=as_json)
-
-
-def _read(file: BinaryIO) -> bytes:
-    try:
-        data = file.read(MAX_SIZE + 1)
-    except OSError as error:
-        raise ConfigError("file-unreadable", f"the file cannot be read: {error.strerror}") from None
-    if len(data) > MAX_SIZE:
-        raise FormatError(
-            "evidence-too-large", f"more than {MAX_SIZE} bytes; nothing inspected here is so large"
-        )
-    return data
 
 
 def _published(tree: Tree, *, show: bool) -> Tree:

@@ -16,6 +16,7 @@ COMMANDS = {
     "verify": ("dcap.cli.verify", "Verify evidence against collateral and a policy."),
     "inspect": ("dcap.cli.inspect", "Show what a quote, certificate, CRL … says; trusts nothing."),
     "explain": ("dcap.cli.explain", "Explain a code, status or finding, and how to mend it."),
+    "sim": ("dcap.cli.sim", "A simulated Intel and simulated machines, for tests."),
 }
 INTERNAL_ERROR = 70
 
@@ -58,7 +59,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.exit(cli.main(given, prog_name="dcap", standalone_mode=False))
     except click.ClickException as error:
         if "--json" in given:
-            output.fail(ConfigError("usage", error.format_message()), as_json=True)
+            usage = ConfigError("usage", error.format_message(), mend="see --help of the command")
+            output.fail(usage, as_json=True)
         else:
             error.show()
         sys.exit(1)

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from dcap.appraisal import Policy, Release, appraise
-from dcap.appraisal.policy import ACCEPTABLE
+from dcap.appraisal.policy import ACCEPTABLE, duration, padded_report_data
 from dcap.cli import arguments, output
 from dcap.errors import ConfigError, NotFound
 from dcap.sources.directory import read_bounded, read_collateral
@@ -80,7 +80,7 @@ _RELEASE_FLAGS = ("mrenclave", "mrsigner", "mrtd", "rtmr0", "rtmr1", "rtmr2", "r
     envvar="DCAP_INSECURE_TEST_ROOT",
     help="Trust this root instead of Intel's. For tests only.",
 )
-@click.option("--show-platform-id", is_flag=True, help="Show PPID and CPUSVN in --json.")
+@click.option("--show-platform-id", is_flag=True, help="Show PPID and CPUSVN.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing; the exit status is the verdict.")
 def command(
@@ -112,7 +112,8 @@ def command(
         raise NotFound(error.code, error.what, where=error.where, mend=mend) from None
     if not quiet:
         value = result.to_dict(platform_ids=show_platform_id)
-        output.emit(value, result.explain().splitlines(), as_json=as_json)
+        text = result.explain(platform_ids=show_platform_id)
+        output.emit(value, text.splitlines(), as_json=as_json)
     return result.exit_status
 
 
@@ -143,18 +144,33 @@ def _changes(policy: Policy, flags: dict[str, Any]) -> dict[str, Any]:
         )
     if flags["allow_debug"]:
         changes["allow_debug"] = True
-    changes |= _report_data(flags)
-    for flag, key in (
-        ("min_evaluation_number", "minimum_evaluation_number"),
-        ("collateral_grace", "collateral_grace_period"),
-        ("max_collateral_age", "maximum_collateral_age"),
-    ):
-        if flags[flag] is not None:
-            value = flags[flag]
-            changes[key] = int(value) if str(value).isdigit() else value
-    if flags["min_tcb_date"] is not None:
-        changes["minimum_tcb_date"] = arguments.day(flags["min_tcb_date"])
+    changes |= _report_data(policy, flags)
+    if flags["collateral_grace"] is not None:
+        changes["collateral_grace_period"] = _number(flags["collateral_grace"])
+    changes |= _stricter(policy, flags)
     return changes
+
+
+def _stricter(policy: Policy, flags: dict[str, Any]) -> dict[str, Any]:
+    """Flags that refuse more: of policy and flag the stricter counts."""
+    changes: dict[str, Any] = {}
+    number = flags["min_evaluation_number"]
+    if number is not None:
+        changes["minimum_evaluation_number"] = max(number, policy.minimum_evaluation_number or 0)
+    if flags["min_tcb_date"] is not None:
+        least, mine = arguments.day(flags["min_tcb_date"]), policy.minimum_tcb_instant
+        changes["minimum_tcb_date"] = max(least, mine) if mine else least
+    if flags["max_collateral_age"] is not None:
+        age, mine_age = _number(flags["max_collateral_age"]), policy.maximum_collateral_age
+        ages = [age] if mine_age is None else [age, mine_age]
+        changes["maximum_collateral_age"] = min(
+            ages, key=lambda a: duration(a, "--max-collateral-age")
+        )
+    return changes
+
+
+def _number(text: str) -> int | str:
+    return int(text) if text.isdigit() else text
 
 
 def _releases(flags: dict[str, Any]) -> tuple[Release, ...]:
@@ -190,7 +206,7 @@ def _statuses(given: tuple[str, ...]) -> tuple[TcbStatus, ...]:
     return tuple(found)
 
 
-def _report_data(flags: dict[str, Any]) -> dict[str, Any]:
+def _report_data(policy: Policy, flags: dict[str, Any]) -> dict[str, Any]:
     text, file = flags["report_data"], flags["report_data_sha256_of"]
     if text is not None and file is not None:
         raise ConfigError(
@@ -198,4 +214,13 @@ def _report_data(flags: dict[str, Any]) -> dict[str, Any]:
         )
     if file is not None:
         text = hashlib.sha256(read_bounded(Path(file))).hexdigest()
-    return {} if text is None else {"report_data": text}
+    if text is None:
+        return {}
+    expected = padded_report_data(text, "--report-data")
+    if policy.report_data not in (None, expected):
+        raise ConfigError(
+            "two-report-data",
+            "the policy and --report-data expect different report data",
+            mend="give them in one place",
+        )
+    return {"report_data": expected}

@@ -81,6 +81,9 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """Every certificate of a PEM text, in order."""
         return tuple([cls.parse(block) for block in pem.blocks(text, "CERTIFICATE")])
 
+    def __repr__(self) -> str:
+        return f"<Certificate {self.common_name!r}>"
+
     @property
     def common_name(self) -> str:
         """The subject's common name, empty where there is none."""

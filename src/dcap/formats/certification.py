@@ -32,6 +32,9 @@ class PpidCleartext(msgspec.Struct, frozen=True, gc=False):
     pce_svn: U16
     pce_id: Octets2
 
+    def __repr__(self) -> str:
+        return "<PpidCleartext>"
+
 
 class PpidRsa2048(msgspec.Struct, frozen=True, gc=False):
     """Type 2, 276 bytes: the PPID encrypted with RSA-2048-OAEP."""
@@ -41,6 +44,9 @@ class PpidRsa2048(msgspec.Struct, frozen=True, gc=False):
     pce_svn: U16
     pce_id: Octets2
 
+    def __repr__(self) -> str:
+        return "<PpidRsa2048>"
+
 
 class PpidRsa3072(msgspec.Struct, frozen=True, gc=False):
     """Type 3, 404 bytes: the PPID encrypted with RSA-3072-OAEP."""
@@ -49,6 +55,9 @@ class PpidRsa3072(msgspec.Struct, frozen=True, gc=False):
     cpu_svn: Octets16
     pce_svn: U16
     pce_id: Octets2
+
+    def __repr__(self) -> str:
+        return "<PpidRsa3072>"
 
 
 PlatformPpid = PpidCleartext | PpidRsa2048 | PpidRsa3072
@@ -66,6 +75,9 @@ class CertificationData(msgspec.Struct, frozen=True, gc=False):
 
     type: int
     data: bytes
+
+    def __repr__(self) -> str:
+        return f"<CertificationData of type {self.type}, {len(self.data)} bytes>"
 
     @classmethod
     def of_platform(cls, platform: PlatformPpid) -> "CertificationData":

@@ -40,7 +40,7 @@ class Collateral(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def from_json(cls, text: bytes) -> "Collateral":
         """Read dcap-qvl's JSON form (bodies as strings, signatures and CRLs in hex)."""
-        form = decode(text, _QvlForm, "collateral JSON")
+        form = decode(text, _QvlForm, "collateral JSON", MAX_SIZE)
         return cls(
             pck_crl_issuer_chain=form.pck_crl_issuer_chain.encode() or None,
             root_ca_crl=form.root_ca_crl.encode(),
@@ -133,7 +133,7 @@ def _piece(piece: str, files: Mapping[str, bytes]) -> bytes | None:
     names = FILE_NAMES[piece]
     member = _MEMBERS.get(piece)
     if member is None:
-        return next((files[name] for name in names if name in files), None)
+        return _agreed(piece, [files[name] for name in names if name in files])
     response, body_name = names
     body, signature = files.get(body_name), files.get(f"{piece}_signature.hex")
     if body is not None and signature is None and response not in files:
@@ -151,6 +151,27 @@ def _piece(piece: str, files: Mapping[str, bytes]) -> bytes | None:
             mend="keep the one that came from Intel, unchanged",
         )
     return files[response]
+
+
+def _agreed(piece: str, found: list[bytes]) -> bytes | None:
+    """One piece that may be there in several encodings, which must be of the same bytes."""
+    if len(found) > 1 and len({_plain(piece, data) for data in found}) > 1:
+        raise FormatError(
+            "collateral-ambiguous",
+            f"{piece} is there in several files, which differ",
+            where=piece,
+            mend="keep the one that came from Intel, unchanged",
+        )
+    return found[0] if found else None
+
+
+def _plain(piece: str, data: bytes) -> bytes:
+    from dcap.formats.crl import to_der  # noqa: PLC0415 - only where there are two
+
+    try:
+        return to_der(data) if piece.endswith("crl") else data.strip()
+    except FormatError:
+        return data
 
 
 def _same(response: bytes, sealed: bytes, member: str) -> bool:

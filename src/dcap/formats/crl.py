@@ -46,7 +46,7 @@ class Crl(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     issuer: bytes
     this_update: datetime
     next_update: datetime | None
-    revoked: frozenset[int]
+    revoked_serials: frozenset[bytes]
     crl_number: int | None
     authority_key_id: bytes | None
     unknown_critical: bool
@@ -57,6 +57,15 @@ class Crl(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         if len(data) > MAX_SIZE:
             raise FormatError("crl", f"{len(data)} bytes; the limit is {MAX_SIZE}", where="CRL")
         return _parse(to_der(data))
+
+    def lists(self, serial: int) -> bool:
+        """Whether a certificate of this serial number is revoked."""
+        return serial.to_bytes((serial.bit_length() + 7) // 8, "big") in self.revoked_serials
+
+    @property
+    def revoked(self) -> frozenset[int]:
+        """The revoked serials as numbers, to look at; `lists` is for asking."""
+        return frozenset(int.from_bytes(serial, "big") for serial in self.revoked_serials)
 
     @property
     def issuer_common_name(self) -> str:
@@ -108,7 +117,7 @@ def _parse(data: bytes) -> Crl:
     next_update = None
     if at < tbs_end and data[at] in (der.UTC_TIME, der.GENERALIZED_TIME):
         next_update, at = der.moment(data, at, tbs_end)
-    revoked: frozenset[int] = frozenset()
+    revoked: frozenset[bytes] = frozenset()
     if at < tbs_end and data[at] == der.SEQUENCE:
         entries, at = der.span(data, at, tbs_end, der.SEQUENCE)
         revoked = _revoked(data, entries, at)
@@ -132,7 +141,7 @@ def _parse(data: bytes) -> Crl:
         issuer=issuer,
         this_update=this_update,
         next_update=next_update,
-        revoked=revoked,
+        revoked_serials=revoked,
         crl_number=None if number is None else _crl_number(number),
         authority_key_id=None if key_id is None else read_authority_key_id(key_id),
         unknown_critical=unknown_critical,
@@ -146,13 +155,18 @@ def _crl_number(value: bytes) -> int:
     return der.unsigned(value, start, stop)
 
 
-def _revoked(data: bytes, at: int, end: int) -> frozenset[int]:
-    """The serial numbers of the list. Linear; reasons and dates do not matter to a verdict."""
+def _revoked(data: bytes, at: int, end: int) -> frozenset[bytes]:
+    """The serial numbers of the list, as bytes.
+
+    Hashes of bytes are seeded, those of integers are not: a list of colliding integers would cost
+    quadratic time before its signature is checked.
+    """
     serials = []
     while at < end:
         inner, at = der.span(data, at, end, der.SEQUENCE)
         start, stop = der.span(data, inner, at, der.INTEGER)
-        serials.append(der.unsigned(data, start, stop))
+        der.unsigned(data, start, stop)
+        serials.append(data[start:stop].lstrip(b"\0"))
     return frozenset(serials)
 
 

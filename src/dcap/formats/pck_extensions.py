@@ -47,6 +47,9 @@ class PckExtensions(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     cached_keys: bool | None = None
     smt_enabled: bool | None = None
 
+    def __repr__(self) -> str:
+        return f"<PckExtensions of FMSPC {self.fmspc.hex()}>"
+
     @classmethod
     def parse(cls, data: bytes) -> "PckExtensions":
         """Read the extension's value. Raises `FormatError` (`pck-extensions`, or `der`)."""

@@ -61,6 +61,9 @@ class QuoteHeader(msgspec.Struct, frozen=True, gc=False):
     qe_vendor_id: Octets16
     user_data: Octets20
 
+    def __repr__(self) -> str:
+        return f"<QuoteHeader v{self.version}>"
+
 
 class BodyDescriptor(msgspec.Struct, frozen=True, gc=False):
     """Version 5: what the body is. Signed, with header and body."""
@@ -319,6 +322,7 @@ def _read_start(data: bytes) -> tuple[QuoteHeader, int, int]:
             f"attestation key type {header.attestation_key_type} is not supported; "
             "2 (ECDSA P-256) is",
             where="quote, byte 2",
+            mend="have the machine's quoting enclave make an ECDSA P-256 quote",
         )
     tee = header.tee_type
     if tee not in _IMPLIED_BODY_TYPE or (version == 3 and tee != TEE_SGX):

@@ -12,7 +12,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 #: Longer inputs are read each time.
-LARGEST = 64 * 1024
+LARGEST = 16 * 1024
 
 
 def remembered(size: int) -> Callable[[Callable[[bytes], T]], Callable[[bytes], T]]:

@@ -40,6 +40,9 @@ class SgxReport(msgspec.Struct, frozen=True, gc=False):
     isv_family_id: Octets16
     report_data: Octets64
 
+    def __repr__(self) -> str:
+        return f"<SgxReport of MRENCLAVE {self.mr_enclave.hex()}>"
+
     @classmethod
     def parse(cls, data: bytes, offset: int = 0) -> "SgxReport":
         """The report at `offset`. Raises `FormatError` where fewer than 384 bytes are left."""

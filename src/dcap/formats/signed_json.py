@@ -76,13 +76,13 @@ def signature_from_hex(text: str, what: str) -> bytes:
     return signature
 
 
-def decode(data: bytes, kind: type[T], what: str) -> T:
+def decode(data: bytes, kind: type[T], what: str, limit: int = MAX_SIZE) -> T:
     """`data` as `kind`, strictly. Raises `FormatError` (`json`).
 
     A repeated member is looked for only where the members read do not account for all that are
     there: `count_members` of the input against that of the decoded value.
     """
-    value = decode_part(data, kind, what)
+    value = decode_part(data, kind, what, limit)
     if b"\\" in data or count_members(data) != count_members(msgspec.json.encode(value)):
         _refuse_repeated_members(data, what)
     return value
@@ -93,10 +93,10 @@ def encode(value: object) -> bytes:
     return msgspec.json.encode(value)
 
 
-def decode_part(data: bytes, kind: type[T], what: str) -> T:
+def decode_part(data: bytes, kind: type[T], what: str, limit: int = MAX_SIZE) -> T:
     """As `decode`, for a type that names but a part of the members: repeats are not looked for."""
-    if len(data) > MAX_SIZE:
-        raise _not_json(f"{len(data)} bytes; the limit is {MAX_SIZE}", what)
+    if len(data) > limit:
+        raise _not_json(f"{len(data)} bytes; the limit is {limit}", what)
     try:
         return msgspec.json.decode(data, type=kind)
     except msgspec.DecodeError as error:
@@ -147,7 +147,12 @@ def _distinct(pairs: Sequence[tuple[str, Any]], what: str) -> None:
 
 
 def _not_json(why: str, what: str) -> FormatError:
-    return FormatError("json", f"not the JSON it should be: {why}", where=what)
+    return FormatError(
+        "json",
+        f"not the JSON it should be: {why}",
+        where=what,
+        mend="save the whole answer of the service, unchanged; an error page may be in its place",
+    )
 
 
 def hex_bytes(text: str, size: int, what: str) -> bytes:

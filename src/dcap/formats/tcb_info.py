@@ -346,6 +346,10 @@ def _modules(
         return None, None
     if isinstance(module, UnsetType):
         raise _wrong("a TDX document has no tdxModule")
+    if not isinstance(identities, UnsetType):
+        names = [identity.id.upper() for identity in identities]
+        if len(set(names)) != len(names):
+            raise _wrong("two TDX module identities have the same id")
     return _module("", module, ()), (
         None
         if isinstance(identities, UnsetType)

@@ -30,7 +30,12 @@ from dcap.simulator.tcb_model import PCE_SVN, SGX_NAMES, TDX_NAMES, Generation, 
 QE_MRSIGNER = "8C4F5775D796503E96137F77C68A829A0056AC8DED70140B081B094490C57BFF"
 TD_QE_MRSIGNER = "DC9E2A7C6F948F17474E34A7FC43ED030F7C1563F1BABDDF6340C82E0E54A8C5"
 #: Identity -> (MRSIGNER, ISVPRODID).
-ENCLAVES = {"QE": (QE_MRSIGNER, 1), "TD_QE": (TD_QE_MRSIGNER, 2), "QVE": (QE_MRSIGNER, 2)}
+ENCLAVES = {
+    "QE": (QE_MRSIGNER, 1),
+    "TD_QE": (TD_QE_MRSIGNER, 2),
+    "QVE": (QE_MRSIGNER, 2),
+    "QAE": (QE_MRSIGNER, 3),
+}
 QE_ATTRIBUTES = "11000000000000000000000000000000"
 QE_ATTRIBUTES_MASK = "FBFFFFFFFFFFFFFF0000000000000000"
 
@@ -78,7 +83,7 @@ def write_tcb_info(
 def write_enclave_identity(
     name: str, generation: Generation, issued: datetime, next_update: datetime
 ) -> bytes:
-    """The identity of QE, TD_QE or QVE."""
+    """The identity of QE, TD_QE, QVE or QAE."""
     mr_signer, product = ENCLAVES[name]
     return enclave_identity.write_wire(
         WireEnclaveIdentity(

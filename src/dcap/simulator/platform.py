@@ -53,7 +53,8 @@ class Platform:
 
     `svn` is the rung of its SGX TCB (`tcb_model`), `td_svn` the TDX rung a TD was launched under,
     `td_svn_now` the one now loaded, `module` (ISVSVN, major version) of the TDX module at launch,
-    `module_now` of the one now loaded, `qe_svn` the ISVSVN of QE and TD_QE.
+    `module_now` of the one now loaded, `qe_svn` the ISVSVN of QE and TD_QE. `registered` says whether
+    Intel knows a multi-package machine by its PPID (`registration`).
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Platform:
         self.module = self.module_now = (6, 1)
         self.qe_svn = 8
         self.package = 0
+        self.registered = True
         self.dynamic_platform = self.cached_keys = self.smt_enabled = ca == "platform"
         self._certificates: dict[tuple[int, int], Authority] = {}
 

@@ -63,7 +63,10 @@ def read_bounded(path: Path, limit: int = MAX_SIZE) -> bytes:
             data = file.read(limit + 1)
     except OSError as error:
         raise ConfigError(
-            "file-unreadable", f"cannot be read: {error.strerror or error}", where=str(path)
+            "file-unreadable",
+            f"cannot be read: {error.strerror or error}",
+            where=str(path),
+            mend="check its name and permissions",
         ) from None
     if len(data) > limit:
         raise ConfigError("file-too-large", f"more than {limit} bytes", where=str(path))

@@ -38,16 +38,19 @@ _CLOCK = "check this machine's clock, or the instant given with --at"
 _MACHINE = "get a new quote from the machine"
 
 
-def _chain(step: str, name: str, what: str, qvl: tuple[str, str, str]) -> list[Check]:
-    """The five checks of a certificate chain."""
+def _chain(
+    step: str, name: str, what: str, qvl: tuple[str, str, str], kind: str = UNAVAILABLE
+) -> list[Check]:
+    """The five checks of a certificate chain; `kind` is what it means that it cannot be read."""
     missing, untrusted, issuer = qvl
     return [
-        Check(f"{name}-format", f"{step}.1", TRUTH, f"{what}: certificates readable", _REFETCH,
+        Check(f"{name}-format", f"{step}.1", kind, f"{what}: certificates readable", _REFETCH,
               "STATUS_UNSUPPORTED_CERT_FORMAT"),
         Check(f"{name}-roles", f"{step}.2", TRUTH,
               f"{what}: exactly the certificates it must have, each in its role", _FORGED, missing),
         Check(f"{name}-root", f"{step}.3", TRUTH, f"{what}: ends in the trusted root",
-              "if this is a test root, say so with --insecure-test-root; otherwise " + _FORGED,
+              "it does not end in the root trusted here: Intel's, or the test root given; evidence of a "
+              "test world needs its own root (--insecure-test-root), Intel's needs none",
               untrusted),
         Check(f"{name}-signature", f"{step}.4", TRUTH, f"{what}: every signature valid", _FORGED,
               issuer),
@@ -58,7 +61,7 @@ def _chain(step: str, name: str, what: str, qvl: tuple[str, str, str]) -> list[C
 def _crl(step: str, name: str, what: str) -> list[Check]:
     """The five checks of a revocation list."""
     return [
-        Check(f"{name}-format", f"{step}.1", TRUTH, f"{what}: readable", _REFETCH,
+        Check(f"{name}-format", f"{step}.1", UNAVAILABLE, f"{what}: readable", _REFETCH,
               "STATUS_SGX_CRL_UNSUPPORTED_FORMAT"),
         Check(f"{name}-issuer", f"{step}.2", TRUTH, f"{what}: issued by the CA it speaks for",
               _REFETCH, "STATUS_SGX_CRL_UNKNOWN_ISSUER"),
@@ -76,7 +79,8 @@ def _document(step: str, name: str, what: str, qvl: tuple[str, str]) -> list[Che
     return [
         Check(f"{name}-signature", f"{step}.1", TRUTH,
               f"{what}: signature over its exact bytes valid", _FORGED, qvl[0]),
-        Check(f"{name}-format", f"{step}.2", TRUTH, f"{what}: readable, no member twice", _REFETCH,
+        Check(f"{name}-format", f"{step}.2", UNAVAILABLE, f"{what}: readable, no member twice",
+              _REFETCH,
               qvl[1]),
         Check(f"{name}-validity-start", f"{step}.3", TRUTH, f"{what}: already issued", _CLOCK),
     ]  # fmt: skip
@@ -122,7 +126,7 @@ _ROWS: list[Check] = [
           "STATUS_SGX_PCK_MISSING"),
     *_chain("3.1", "pck-chain", "PCK certificate chain",
             ("STATUS_SGX_PCK_MISSING", "STATUS_SGX_PCK_CERT_CHAIN_UNTRUSTED",
-             "STATUS_SGX_PCK_INVALID_ISSUER")),
+             "STATUS_SGX_PCK_INVALID_ISSUER"), FORMAT),
     Check("pck-extensions", "3.2", TRUTH, "PCK certificate: SGX extension readable", _FORGED,
           "STATUS_SGX_PCK_INVALID_EXTENSIONS"),
     Check("pck-crl-coverage", "3.4", TRUTH, "the PCK CRL is of the PCK certificate's own CA",
@@ -157,7 +161,8 @@ _ROWS: list[Check] = [
     Check("quote-signature", "4.17", TRUTH, "quote: signed by the attestation key", _FORGED,
           "STATUS_INVALID_QUOTE_SIGNATURE"),
     Check("tcb-level", "4.18", TCB, "the platform's TCB matches a level of the TCB info",
-          "update BIOS/microcode; Intel does not support this TCB", "STATUS_TCB_NOT_SUPPORTED"),
+          "raise what is too low (see the shortfall); Intel does not support this TCB",
+          "STATUS_TCB_NOT_SUPPORTED"),
     Check("tdx-module-level", "4.19", TCB, "the TDX module's version matches a level",
           "update the TDX module; Intel does not support this version",
           "STATUS_TCB_NOT_SUPPORTED"),

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from dcap.errors import FormatError, VerificationError
+from dcap.errors import ConfigError, FormatError, VerificationError
 from dcap.formats.certificate import Certificate
 from dcap.formats.collateral import ENCLAVE_IDENTITY, TCB_INFO, Collateral
 from dcap.formats.crl import Crl
@@ -154,6 +154,10 @@ def check_endorsements(
     `run`, something like `map`, may check independent signatures side by side; `also` gives further
     claims (a quote's own) to check in the same go. Never raises for bad collateral: it finds.
     """
+    if at.tzinfo is None:
+        raise ConfigError(
+            "no-instant", "`at` must be an aware datetime: the verifier's trusted time"
+        )
     ledger = Ledger()
     at = at.astimezone(UTC)
     signatures = signatures or Signatures()
@@ -200,8 +204,7 @@ def check_endorsements(
 
     authentic.windows = tuple(windows)
     authentic.proven = signatures.proven
-    order = _ORDER
-    findings = tuple(sorted(ledger.findings, key=lambda finding: order[finding.code]))
+    findings = tuple(sorted(ledger.findings, key=lambda finding: _ORDER[finding.code]))
     complete = ledger.failures == 0 and len(findings) == len(_ALL)
     return EndorsementCheck(
         findings, authentic, Endorsements(authentic, findings, _MAKER) if complete else None

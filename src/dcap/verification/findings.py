@@ -4,12 +4,12 @@ A `Ledger` is filled from top to bottom; a failed check never hides a later one 
 What each code means stands in `checks`. Not here: what a finding does to the verdict (`appraisal`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
 from dcap.errors import printable
-from dcap.verification.checks import CHECKS, Check
+from dcap.verification.checks import CHECKS, TCB, Check
 
 
 class Finding(msgspec.Struct, frozen=True, gc=False):
@@ -64,3 +64,13 @@ class Ledger:
         else:
             self.failed(code, why if isinstance(why, str) else why())
         return holds
+
+
+def is_genuine(findings: Iterable[Finding]) -> bool:
+    """Whether all that failed is the platform's TCB: the evidence is true, and not good enough.
+
+    Steps that a failure keeps from running would leave truth open; a TCB that matches no level is
+    the last step of the procedure, and keeps none.
+    """
+    failed = [finding for finding in findings if not finding.ok]
+    return bool(failed) and all(CHECKS[f.code].kind == TCB for f in failed if f.code in CHECKS)

@@ -1,7 +1,7 @@
-"""A bounded table of things already proven, looked up by the exact bytes they were proven of.
+"""A bounded table of outcomes, looked up by the exact bytes they are a function of.
 
-Only proofs enter. When the table is full its oldest entry leaves. Safe for threads in the sense that
-matters: a lost race costs a second proof, never a wrong answer.
+When the table is full its oldest entry leaves. Safe for threads in the sense that matters: a lost race
+costs a second computation, never a wrong answer.
 """
 
 from contextlib import suppress
@@ -19,11 +19,11 @@ class Memory(Generic[K, V]):
     def __init__(self, size: int) -> None:
         self._entries: dict[K, V] = {}
         self._size = size
-        #: The proof of `key`, or `None`.
+        #: The outcome of `key`, or `None`.
         self.recall = self._entries.get
 
     def keep(self, key: K, value: V) -> V:
-        """Remember a proof, and hand it back."""
+        """Remember an outcome, and hand it back."""
         entries = self._entries
         while len(entries) >= self._size:
             with suppress(KeyError, RuntimeError, StopIteration):  # another thread was faster

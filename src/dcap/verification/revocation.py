@@ -78,7 +78,7 @@ def not_revoked(code: str, certificate: Certificate, crl: Crl, ledger: Ledger) -
     """Whether a certificate of the list's issuer is not on it."""
     return ledger.check(
         code,
-        certificate.serial not in crl.revoked,
+        not crl.lists(certificate.serial),
         lambda: (
             f'"{certificate.common_name}" is on the revocation list '
             f"{crl.crl_number} of {crl.this_update:%Y-%m-%d}"

@@ -51,6 +51,9 @@ class Supplemental(msgspec.Struct, frozen=True, kw_only=True):
     qe_iden_latest_issue_date: datetime
     qe_iden_earliest_expiration_date: datetime
 
+    def __repr__(self) -> str:
+        return f"<Supplemental of FMSPC {self.fmspc.hex()}>"
+
     @classmethod
     def of(cls, verified: VerifiedQuote) -> "Supplemental":
         """Collect the facts of a proof."""

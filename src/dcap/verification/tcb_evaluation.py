@@ -28,8 +28,9 @@ from dcap.verification.tcb_level import (
 class TcbEvaluation(msgspec.Struct, frozen=True, kw_only=True):
     """The TCB verdict and what it is made of.
 
-    `status` is the final one; `launch` and `current` differ from it only where a relaunch is
-    advised. `date` is the earliest of the matched levels' dates, `platform_date` the platform's own.
+    `status` is the final one, `launch` that of the TD's launch (the same, where no relaunch is
+    advised), `current` that of the TDX module now loaded (TDX 1.5; else `None`). `date` is the
+    earliest of the matched levels' dates, `platform_date` the platform's own.
     `advisory_ids` are those of the matched levels only. `shortfall` lists every SVN that is short.
     """
 
@@ -125,7 +126,7 @@ def _levels(
         identity = tdx_module.identity_of(info, tee_tcb_svn)
         if isinstance(identity, str):
             if which:  # the module at launch was judged in step 4.12
-                ledger.failed("tdx-module", identity)
+                ledger.failed("tdx-module-level", f"TDX module{which}: {identity}")
             return None
         module = match_isv_svn(identity.levels, tee_tcb_svn[0])
         if module is None:
@@ -168,7 +169,10 @@ def shortfall_of(
 ) -> tuple[Shortfall, ...]:
     """Every SVN that keeps the platform, its TDX module or its QE from being up to date."""
     tee_tcb_svn = None if isinstance(body, SgxReport) else body.tee_tcb_svn
-    short = shortfall(info, pck.components, pck.pce_svn, tee_tcb_svn)
+    level = match_platform(info, pck.components, pck.pce_svn, tee_tcb_svn)
+    short: tuple[Shortfall, ...] = ()
+    if level is None or level.status != TcbStatus.UP_TO_DATE:
+        short = shortfall(info, pck.components, pck.pce_svn, tee_tcb_svn)
     if tee_tcb_svn is not None and tee_tcb_svn[1] > 0:
         module = tdx_module.identity_of(info, tee_tcb_svn)
         if not isinstance(module, str):

@@ -90,7 +90,9 @@ def isv_svn_shortfall(
 ) -> tuple[Shortfall, ...]:
     """The same for a QE or a TDX module."""
     goal = next((x for x in levels if x.status == "UpToDate"), levels[0] if levels else None)
-    if goal is None or isv_svn >= goal.isv_svn:
+    level = match_isv_svn(levels, isv_svn)
+    fine = level is not None and level.status == "UpToDate"
+    if goal is None or fine or isv_svn >= goal.isv_svn:
         return ()
     return (Shortfall(f"{name} ISVSVN", isv_svn, goal.isv_svn, raised_by),)
 

@@ -26,6 +26,7 @@ from dcap.formats.certificate import Certificate
 from dcap.formats.certification import CertificationType
 from dcap.formats.pck_extensions import PckExtensions
 from dcap.formats.quote import INTEL_QE_VENDOR_ID, Quote
+from dcap.formats.remembered import LARGEST
 from dcap.verification import chain, qe_identity, revocation, tdx_module
 from dcap.verification.anchors import TrustAnchor
 from dcap.verification.chain import PCK_CHAIN, Window
@@ -255,7 +256,8 @@ def _prove_pck(
     result = PckChain(certificates, extensions, chain.window("pck-chain", certificates), findings)
     if ledger.failures > failures or authentic.pck_crl is None or authentic.root_ca_crl is None:
         return result  # good for finding more that is wrong, not to be remembered
-    authentic.pck_chains.keep(pem, result)
+    if len(pem) <= LARGEST:
+        authentic.pck_chains.keep(pem, result)
     return result
 
 

@@ -15,7 +15,7 @@ from dcap.errors import FormatError
 from dcap.formats.collateral import Collateral
 from dcap.formats.containers import conclave, mistakes, open_enclave, text
 from dcap.formats.containers.layer import Binding, Layer
-from dcap.formats.quote import INTEL_QE_VENDOR_ID, TEE_SGX, TEE_TDX, quote_size
+from dcap.formats.quote import INTEL_QE_VENDOR_ID, TEE_SGX, TEE_TDX, Quote, quote_size
 
 __all__ = ["MAX_SIZE", "MAX_WRAPPINGS", "WRAPPINGS", "Binding", "Contained", "recognise"]
 
@@ -126,7 +126,13 @@ def _size_without_padding(data: bytes) -> int:
         size = quote_size(data)
     except FormatError:
         return len(data)
-    return len(data) if data.count(0, size) != len(data) - size else size
+    if data.count(0, size) != len(data) - size:
+        return len(data)
+    try:
+        Quote(data[:size])
+    except FormatError:  # its own lengths are wrong: what follows is no padding
+        return len(data)
+    return size
 
 
 def _within(error: FormatError, names: tuple[str, ...]) -> FormatError:

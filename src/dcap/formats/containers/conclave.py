@@ -31,6 +31,8 @@ _UNSUPPORTED = {
     0: "an EPID attestation; Intel has retired EPID",
     2: "a mock attestation; nothing in it is signed",
 }
+#: An Ed25519 SubjectPublicKeyInfo and a Curve25519 key.
+_SIGNING_KEY_SIZE, _ENCRYPTION_KEY_SIZE = 44, 32
 _NAME = "EnclaveInstanceInfo"
 _CODE = "conclave-size"
 #: The items of collateral in the order in which Conclave writes them.
@@ -62,6 +64,7 @@ class EnclaveInstanceInfo(msgspec.Struct, frozen=True, kw_only=True):
             raise FormatError("conclave-magic", "it does not begin with EII", where=_NAME)
         data_signing_key = _sized(cursor, "data signing key")
         encryption_key = _sized(cursor, "encryption key")
+        _check_keys(data_signing_key, encryption_key)
         kind = cursor.integer_big(1, "attestation type")
         if kind != _DCAP:
             why = _UNSUPPORTED.get(kind, f"an attestation of type {kind}, which is not known")
@@ -110,10 +113,23 @@ class EnclaveInstanceInfo(msgspec.Struct, frozen=True, kw_only=True):
         return hashlib.sha512(self.data_signing_key + self.encryption_key).digest()
 
 
+def _check_keys(data_signing_key: bytes, encryption_key: bytes) -> None:
+    """The report data bind the keys one after the other: only their fixed sizes tell them apart."""
+    sizes = (len(data_signing_key), len(encryption_key))
+    if sizes != (_SIGNING_KEY_SIZE, _ENCRYPTION_KEY_SIZE):
+        raise FormatError(
+            "conclave-size",
+            f"the keys have {sizes[0]} and {sizes[1]} bytes, not 44 and 32",
+            where=_NAME,
+            mend="give the bytes as the enclave's host serialised them",
+        )
+
+
 def write_instance_info(
     quote: bytes, collateral: Collateral, *, data_signing_key: bytes, encryption_key: bytes
 ) -> bytes:
     """An EnclaveInstanceInfo around a quote and its collateral."""
+    _check_keys(data_signing_key, encryption_key)
     return EnclaveInstanceInfo(
         data_signing_key=data_signing_key,
         encryption_key=encryption_key,
