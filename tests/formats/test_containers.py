@@ -606,4 +606,4 @@ def test_instance_infos_are_read_as_they_were_written(
 
 def test_a_raw_quote_has_nothing_around_it() -> None:
     """A raw quote is recognised as nothing but itself."""
-    assert recognise(SGX) == Contained(quote=SGX)
+    assert recognise(SGX) == Contained(quote=SGX, parsed=Quote(SGX))

@@ -33,7 +33,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """Read evidence in any container. Raises `FormatError`."""
         contained = recognise(data)
         try:
-            quote = Quote.parse(contained.quote)
+            quote = contained.parsed or Quote(contained.quote)
         except FormatError as error:
             raise error.within(contained.wrappings[-1]) if contained.wrappings else error from None
         return cls(

@@ -6,7 +6,7 @@ refuses it. A quote is told by its header alone and handed on as it is, truncate
 version, so that `Quote.parse` can say exactly what is wrong.
 
 Not here: whether a quote is sound (`quote`) or true, and whether a container's bindings hold
-(`verification.evidence`).
+(`verification.verifier`).
 """
 
 import msgspec
@@ -43,12 +43,14 @@ _VERSIONS = (3, 4, 5)
 class Contained(msgspec.Struct, frozen=True, kw_only=True):
     """A quote and what it came in.
 
-    `quote` is its exact bytes; `wrappings` are outermost first, empty for a raw quote. `bindings`
-    are the container's claims on the report data, not yet compared; `collateral` is what the
-    container carried; `facts` are for people to look at.
+    `quote` is its exact bytes, `parsed` what they say where they could be read at once; `wrappings`
+    are outermost first, empty for a raw quote. `bindings` are the container's claims on the report
+    data, not yet compared (`verification.verifier` does); `collateral` is what the container carried;
+    `facts` are for people to look at.
     """
 
     quote: bytes
+    parsed: Quote | None = None
     wrappings: tuple[str, ...] = ()
     bindings: tuple[Binding, ...] = ()
     collateral: Collateral | None = None
@@ -83,11 +85,13 @@ def recognise(data: bytes) -> Contained:
         facts |= layer.facts
         if layer.holds_quote:
             break
-    size = _size_without_padding(content)
+    parsed = _parsed(content)
+    size = len(content) if parsed else _size_without_padding(content)
     if size != len(content):
         names = _add(names, (ZERO_PADDED,))
     return Contained(
         quote=content[:size],
+        parsed=parsed,
         wrappings=names,
         bindings=bindings,
         collateral=collateral,
@@ -118,6 +122,13 @@ def _add(names: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
             mend="take the outer layers off first",
         )
     return names + more
+
+
+def _parsed(data: bytes) -> Quote | None:
+    try:
+        return Quote(data)
+    except FormatError:
+        return None
 
 
 def _size_without_padding(data: bytes) -> int:
