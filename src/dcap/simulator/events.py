@@ -11,6 +11,7 @@ world is still consistent and genuine.
 Source: `pccs-and-pcs-api.md` §5 (early and standard, 410); `verification.md` §3, §6.
 """
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -61,6 +62,9 @@ def _name(class_name: str) -> str:
     return "".join(f"-{c.lower()}" if c.isupper() else c for c in class_name).lstrip("-")
 
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
 class _Event(
     msgspec.Struct,
     frozen=True,
@@ -86,6 +90,8 @@ class PlatformAdded(_Event, frozen=True):
 
     def apply(self, world: "World") -> None:
         """Make it, on the newest rung of the standard generation."""
+        if not _NAME.fullmatch(self.platform):
+            raise _impossible("a platform's name is 1 to 64 letters, digits, points and hyphens")
         if self.platform in world.platforms:
             raise _impossible(f"there is a platform {self.platform!r} already")
         if self.without and self.ca != "platform":
