@@ -321,9 +321,11 @@ _ROUTES = {(route.tee, route.resource): route for route in ROUTES}
 
 
 def read_request(request: HttpRequest) -> PcsRequest:
-    """What is asked. Raises `NotFound` (`pcs-route`) where there is no such resource or method, and
-    `FormatError`: `pcs-request` (400) or `pcs-media-type` (415).
-    """  # noqa: D205
+    """What is asked.
+
+    Raises `NotFound` (`pcs-route`) where there is no such resource or method, and `FormatError`:
+    `pcs-request` (400) or `pcs-media-type` (415).
+    """
     match = _PATH.fullmatch(request.path)
     place = Place(match[1], int(match[2]), match[3]) if match else None
     route = _ROUTES.get((place.tee, place.resource)) if place else None

@@ -119,9 +119,11 @@ _COUNTS = tuple(map(str, range(SLOTS + 1)))
 
 
 def read_request(request: HttpRequest) -> RegisterRequest | AddPackageRequest:
-    """What is asked. Raises `NotFound` (`registration-route`), or `FormatError`: `pcs-request` (400),
-    `pcs-media-type` (415).
-    """  # noqa: D205
+    """What is asked.
+
+    Raises `NotFound` (`registration-route`), or `FormatError`: `pcs-request` (400), `pcs-media-type`
+    (415).
+    """
     if request.method != "POST" or request.path not in (PLATFORM, PACKAGE):
         raise NotFound("registration-route", "the service has no such resource")
     expect_media_type(request, OCTETS)
