@@ -58,9 +58,11 @@ wheel: .venv/.dev ## build the wheel, install it in a fresh environment, run it
 	.venv-wheel/bin/python -m pip install -q dist/*.whl
 	cd dist && ../.venv-wheel/bin/dcap --version && ../.venv-wheel/bin/dcap explain 0xe019 >/dev/null
 
-bench: .venv/.dev ## our speed beside dcap-qvl's, in one run
+bench: .venv/.dev ## our speed beside dcap-qvl's, in one run; fetching, the cache, the simulator
 	$(BIN)/python benchmarks/verify.py
 	$(BIN)/python benchmarks/cold_start.py
+	$(BIN)/python benchmarks/fetch.py
+	$(BIN)/python benchmarks/cache.py
 	$(BIN)/python benchmarks/simulate.py
 
 fuzz: .venv/.dev ## coverage-guided fuzzing, bounded (RUNS=200000)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from forge import World
+from departures import World
 from worlds import AT, Vector, collateral_of, vector_names
 
 RUNS = 21

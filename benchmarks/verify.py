@@ -3,7 +3,7 @@
 Run it with `make bench` on an idle machine. Every row is measured in rounds, ours and the peer's in
 turn, and the medians are printed with their ratio; absolute times are this machine's alone.
 
-Quotes and collateral are forged worlds (`tests/forge`), so that there are as many distinct platforms
+Quotes and collateral are simulated (`tests/departures`), so that there are as many distinct platforms
 as wanted; with real vectors at hand, rows for them are added. dcap-qvl verifies the same bytes under
 the same root.
 
@@ -30,7 +30,7 @@ from dcap import Policy, appraise
 from dcap.side_by_side import side_by_side
 from dcap.verification import Evidence, TrustAnchor, check_endorsements, signature, verify
 from dcap.verification.verifier import claims
-from forge import World
+from departures import World
 from worlds import AT, Vector, anchor_of, collateral_of, vector_names
 
 PLATFORMS = 150

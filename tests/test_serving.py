@@ -3,11 +3,13 @@
 import http.client
 import json
 import shutil
+import socket
 import ssl
 import subprocess
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -268,3 +270,40 @@ def test_a_port_is_free_again_after_the_block() -> None:
         connection.request("GET", "/")
         assert connection.getresponse().status == 204
         connection.close()
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nContent-Length: many\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nContent-Length: \xb2\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", 411),
+        (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 200 + b"\r\n", 431),
+        (b"GET / HTTP/7.5\r\n\r\n", 505),
+        (b"nonsense that is no request\r\n\r\n", 400),
+        (b"BREW / HTTP/1.1\r\n\r\n", 501),
+        (b"CONNECT localhost:443 HTTP/1.1\r\n\r\n", 501),
+        (b"GET /fail HTTP/1.1\r\nConnection: close\r\n\r\n", 500),
+    ],
+)
+def test_what_the_server_refuses_itself_has_no_page(sent: bytes, status: int) -> None:
+    """A bare status and a `Request-ID`, as from Intel's gateway: no HTML, no word of Python."""
+
+    def fail(_request: HttpRequest) -> HttpResponse:
+        raise ValueError("a bug")
+
+    with serving(fail) as running, socket.create_connection(("127.0.0.1", running.port)) as client:
+        client.settimeout(10)
+        client.sendall(sent)
+        answer = b""
+        with suppress(ConnectionResetError):  # it closes on what it has not read
+            while more := client.recv(65536):
+                answer += more
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert int(head.split()[1]) == status
+    assert body == b""
+    names = [line.partition(b":")[0] for line in head.splitlines()[1:]]
+    assert b"Request-ID" in names
+    assert b"Server" not in names
+    assert b"ython" not in answer

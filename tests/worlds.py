@@ -1,4 +1,4 @@
-"""What tests stand on: real vectors where they lie, and forged worlds as `Collateral`.
+"""What tests stand on: real vectors where they lie, and simulated worlds as `Collateral`.
 
 Not a home for assertions: each test states its own.
 """
@@ -17,7 +17,7 @@ from dcap.formats.collateral import ENCLAVE_IDENTITY, TCB_INFO, Collateral
 from dcap.formats.signed_json import SignedJson
 from dcap.sources.directory import read_collateral
 from dcap.verification import TrustAnchor
-from forge import World
+from departures import World
 
 ROOT = Path(__file__).resolve().parent.parent
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -106,7 +106,7 @@ def need_vector(name: str) -> Vector:
 
 
 def collateral_of(pieces: dict[str, bytes], **beside: bytes) -> Collateral:
-    """Forged pieces (bodies and signatures apart) as the collateral they make."""
+    """Pieces (bodies and signatures apart) as the collateral they make."""
     rest = {k: v for k, v in pieces.items() if not k.startswith(("tcb_info", "qe_identity"))}
     return Collateral(
         tcb_info_issuer_chain=pieces["tcb_info_issuer_chain"],
@@ -121,5 +121,5 @@ def collateral_of(pieces: dict[str, bytes], **beside: bytes) -> Collateral:
 
 
 def anchor_of(world: World) -> TrustAnchor:
-    """The forged world's root, as the anchor of a test."""
+    """The simulated world's root, as the anchor of a test."""
     return TrustAnchor.insecure_test_root(Certificate.parse(world.root.der))

@@ -1,9 +1,10 @@
-"""`make demo`: verify a real, Intel-signed TDX quote; then tell a whole story in a simulated world.
+"""`make demo`: verify a real, Intel-signed TDX quote; then tell two stories in a simulated world.
 
 Every step is a command that a user would run, printed with its output. The real quote and its collateral
 are public test data in the source archive of the PyPI project dcap-qvl (MIT); they are fetched into
 `.demo/` by hash and are no part of this project. Where PyPI cannot be reached, the same vector is taken
-from $DCAP_VECTORS or the folder beside the checkout. The story plays in a temporary folder.
+from $DCAP_VECTORS or the folder beside the checkout. The stories play in temporary folders. In the
+second the collateral is fetched, from simulated services under the names of the real ones.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ import sys
 import tarfile
 import tempfile
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -70,9 +72,36 @@ STORY = (
     ),
 )
 
+_GETTING = (
+    "dcap collateral get quote.bin --bundle quote.bundle --insecure-test-root .dcap-sim/root.pem"
+)
+_FETCHING = "dcap verify quote.bin --any-identity --insecure-test-root .dcap-sim/root.pem"
+_SHORT = "| grep -A 1 -e '^from' -e '^verdict'"
+FETCHED = (
+    (
+        "Another world, at today's clock, with a machine and its quote.",
+        ("dcap sim reset", "dcap sim clock --set now", "dcap sim quote -o quote.bin"),
+        0,
+    ),
+    ("The collateral is fetched from Intel, whose place the simulator takes.", (_FETCHING,), 0),
+    (
+        "What was proven is kept: the next verdict needs no network.",
+        (f"{_FETCHING} --offline {_SHORT}",),
+        0,
+    ),
+    (
+        "It can be carried elsewhere in one file, and judged there.",
+        (
+            _GETTING,
+            f"{_FETCHING.replace('quote.bin', 'quote.bundle')} --offline {_SHORT}",
+        ),
+        0,
+    ),
+)
+
 
 def main() -> int:
-    """A real quote, then the story. Fails where a verdict is not the one that was told."""
+    """A real quote, then the stories. Fails where a verdict is not the one that was told."""
     dcap = Path(sys.executable).parent / "dcap"
     sys.stdout.write("A real quote, signed by Intel's keys\n\n")
     status = verify_real(dcap)
@@ -80,12 +109,42 @@ def main() -> int:
     environment["PATH"] = f"{dcap.parent}{os.pathsep}{environment.get('PATH', os.defpath)}"
     sys.stdout.write("\nA simulated world: the same verifier, another root\n")
     with tempfile.TemporaryDirectory() as folder:
-        return tell(Path(folder), environment) or status
+        told = tell(Path(folder), environment)
+    sys.stdout.write("\nFetching: Intel's services, simulated, under their own names\n")
+    with tempfile.TemporaryDirectory() as folder:
+        return tell_online(Path(folder), environment) or told or status
 
 
-def tell(folder: Path, environment: dict[str, str]) -> int:
-    """The story in a folder, each command printed with its output. 0 where all went as told."""
-    for number, (heading, commands, expected) in enumerate(STORY, 1):
+def tell_online(folder: Path, environment: dict[str, str]) -> int:
+    """The second story: after its first step, in front of `dcap sim up`."""
+    first, *rest = FETCHED
+    kept = {"DCAP_CACHE": str(folder / "cache"), "DCAP_SOURCE": "pcs"}
+    if tell(folder, environment, (first,)):
+        return 1
+    command = ["dcap", "sim", "up", "--proxy-port", "0", "--json"]
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            assert server.stdout is not None
+            ready = json.loads(server.stdout.readline())
+            proxies = dict.fromkeys(("https_proxy", "http_proxy"), ready["proxy_url"])
+            hosts = {**proxies, "no_proxy": "", "SSL_CERT_FILE": ready["tls_ca_pem"]}
+            sys.stdout.write(f"\n(in the background: {shlex.join(command[:-1])})\n")
+            return tell(folder, {**environment, **kept, **hosts}, rest, begin=2)
+        finally:
+            server.terminate()
+
+
+def tell(
+    folder: Path,
+    environment: dict[str, str],
+    story: Sequence[tuple[str, tuple[str, ...], int]] = STORY,
+    *,
+    begin: int = 1,
+) -> int:
+    """A story in a folder, each command printed with its output. 0 where all went as told."""
+    for number, (heading, commands, expected) in enumerate(story, begin):
         sys.stdout.write(f"\n{number}. {heading}\n\n")
         for command in commands:
             sys.stdout.write(f"$ {command}\n")

@@ -5,7 +5,7 @@
 
 No page repeats by hand what the source says: policy keys come from the `#:` comments above the fields,
 findings, errors and exit statuses from their tables, commands from click, the types in a result from
-results of forged evidence. Written by hand are the meanings of a result's names
+results of simulated evidence. Written by hand are the meanings of a result's names
 (`docs/reference/result.toml`); a name without a meaning, or a meaning without a name, is an error.
 The output depends on the source alone.
 """
@@ -30,11 +30,16 @@ from dcap import errors
 from dcap.appraisal import Policy, Release, policy, reference_values
 from dcap.appraisal.claims import claims_of
 from dcap.cli import glossary
+from dcap.cli.explain import REMARK, Explanation, explain
 from dcap.cli.main import COMMANDS, cli
+from dcap.cli.vocabulary import FAMILIES
 from dcap.formats.quote import Quote
+from dcap.pccs import causes as pccs_causes
+from dcap.qpl import qcnl_remarks
 from dcap.verification.checks import CHECKS, EXIT_STATUS
-from forge import World
+from departures import World
 from reference_markup import Row, first_line, prose, table
+from reference_pccs import settings_page
 from reference_result import result_page
 from reference_simulator import simulator_page
 from worlds import AT, ROOT
@@ -53,6 +58,7 @@ def main(arguments: list[str]) -> int:
         "cli.md": cli_page,
         "simulator.md": simulator_page,
         "result.md": result_page,
+        "pccs-settings.md": settings_page,
     }
     stale = 0
     for name, make in makers.items():
@@ -288,29 +294,60 @@ def findings_page() -> str:
 # errors.md
 
 
-ERROR_CODES = """`DcapError.code`, in alphabetical order; `dcap explain CODE` shows one. The codes of
-findings are [elsewhere](findings.md)."""
+ERROR_CODES = """`DcapError.code`, by families; `dcap explain CODE` shows one. Causes stand in the
+order in which they are met, what to do in the order in which to try it. The codes of findings are
+[elsewhere](findings.md)."""
+REMARKS = """What `dcap qcnl lint` says of a configuration: Intel's library discards the file, ignores
+the setting, or differs from how the file reads (exit status 1); advice alone is exit status 0."""
+REFUSALS = """Why the PCCS of dcap does not serve something: the word of its header `Dcap-Cause`, beside
+the status that Intel's PCCS would give. As a code of ours it begins with `pccs-`."""
 
 
 def errors_page() -> str:
-    """Exit statuses, the tree of exceptions, and every error code."""
+    """Exit statuses, the tree of exceptions, error codes, remarks and refusals."""
     statuses = [(str(n), *words) for n, words in sorted(glossary.EXIT_STATUSES.items())]
-    codes = [
-        (f"`{code}`", str(status), meaning, mend)
-        for code, (status, meaning, mend) in sorted(glossary.ERROR_CODES.items())
+    text = [
+        "# Errors and exit statuses",
+        "## Exit statuses of `dcap`",
+        table(("status", "meaning", "what to do"), statuses),
+        "## Exceptions",
+        prose(errors),
+        "## Error codes",
+        ERROR_CODES,
+    ]
+    for family, rows in FAMILIES.items():
+        codes = [
+            (f"`{code}`", str(row.exit_status), row.meaning, " ".join(row.causes), _each(row.mends))
+            for code, row in sorted(rows.items())
+        ]
+        text += [f"### {family}", table(("code", "exit", "meaning", "causes", "what to do"), codes)]
+    remarks = [
+        (f"`{code}`", _explained(REMARK, code).meaning, _each(_explained(REMARK, code).remedy))
+        for code in sorted(qcnl_remarks.REMARKS)
+    ]
+    refusals = [
+        (f"`{word}`", str(cause.status), cause.what, cause.mend)
+        for word, cause in sorted(pccs_causes.CAUSES.items())
     ]
     return "\n\n".join(
         [
-            "# Errors and exit statuses",
-            "## Exit statuses of `dcap`",
-            table(("status", "meaning", "what to do"), statuses),
-            "## Exceptions",
-            prose(errors),
-            "## Error codes",
-            ERROR_CODES,
-            table(("code", "exit", "meaning", "what to do"), codes),
+            *text,
+            "## Remarks of `dcap qcnl lint`",
+            REMARKS,
+            table(("code", "what Intel's library does", "what to do"), remarks),
+            "## Refusals of a PCCS",
+            REFUSALS,
+            table(("cause", "status", "meaning", "what to do"), refusals),
         ]
     )
+
+
+def _each(texts: tuple[str, ...]) -> str:
+    return "; ".join(texts)
+
+
+def _explained(kind: str, code: str) -> Explanation:
+    return next(meaning for meaning in explain(code) if meaning.kind == kind)
 
 
 # cli.md

@@ -16,12 +16,18 @@ import msgspec
 
 from dcap.appraisal import AttestationResult, Policy, Release, appraise
 from dcap.appraisal.claims import claims_of
+from dcap.formats.origin import Origin
 from dcap.formats.quote import Quote
-from forge import World
+from departures import World, components_of
 from reference_markup import table
 from worlds import AT, ROOT, anchor_of, collateral_of
 
 MEANINGS = ROOT / "docs" / "reference" / "result.toml"
+#: A result of collateral that was fetched says from where.
+ORIGINS = (
+    Origin(piece="tcb_info", source="Intel PCS", address="https://…", fetched_at=AT, cached=True),
+)
+REMARK = "the server's certificate was not checked"
 
 
 INTRODUCTION = """
@@ -65,7 +71,7 @@ def result_page() -> str:
             table(("name", "type", "meaning"), rows),
             "## Example",
             (
-                "A forged SGX quote of the tests, under a test root, on a platform that is out of date. "
+                "A simulated SGX quote, under a test root, on a platform that is out of date. "
                 f"Of its {len(samples[0]['findings'])} findings two are shown, of the "
                 f"{len(samples[0]['collateral']['pieces'])} pieces of collateral one."
             ),
@@ -81,10 +87,11 @@ def _samples() -> Iterator[dict[str, Any]]:
         name="example",
         releases=(Release(name="v1.4.2", mrsigner=_claims(world, "sgx")["mrsigner"]),),
     )
-    low = {"components": (2,) * 4 + (3, 1, 0, 4) + (0,) * 8, "pcesvn": 11}
+    low = {"components": components_of("OutOfDate")}
     yield _judge(world, "sgx", signer, pck=world.pck(**low)).to_dict()
     any_identity = Policy(identity="any")
-    yield _judge(world, "sgx", any_identity, ca="platform").to_dict(platform_ids=True)
+    fetched = _judge(world, "sgx", any_identity, ca="platform").with_origins(ORIGINS, (REMARK,))
+    yield fetched.to_dict(platform_ids=True)
     tdx = {"version": 5, "body_type": 4, "ca": "platform"}
     yield _judge(world, "tdx", any_identity, **tdx).to_dict(platform_ids=True)
     yield _judge(world, "sgx", signer, signature=bytes(64)).to_dict()

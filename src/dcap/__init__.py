@@ -1,14 +1,18 @@
 """dcap: remote attestation for Intel SGX and TDX (DCAP).
 
-    from datetime import UTC, datetime
     import dcap
+    import dcap.sources
 
+    source = dcap.sources.from_environment()      # once: it keeps what it has fetched
     policy = dcap.Policy(releases=(dcap.Release(name="v1", mrenclave="…"),))
-    result = dcap.appraise(quote_bytes, collateral, policy, at=datetime.now(UTC))
+    result = dcap.verify(quote_bytes, policy, source=source)
     result.require()          # raises dcap.Rejected, with every reason
 
+`dcap.appraise` is the same without a network: it takes the collateral, and the instant.
+
 This is the front door; the rooms behind it are `dcap.formats` (what bytes mean), `dcap.verification`
-(is it true?) and `dcap.appraisal` (is it acceptable?). Names are loaded when first used.
+(is it true?), `dcap.appraisal` (is it acceptable?) and `dcap.sources` (where collateral comes from).
+Names are loaded when first used.
 """
 
 from importlib import import_module
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     )
     from dcap.formats.collateral import Collateral
     from dcap.formats.quote import Quote
+    from dcap.relying_party import verify
     from dcap.verification import Evidence, TrustAnchor, check_endorsements
 
 __version__ = "0.1.0"
@@ -50,6 +55,7 @@ _HOMES = {
     "VerificationError": "dcap.errors",
     "appraise": "dcap.appraisal",
     "check_endorsements": "dcap.verification",
+    "verify": "dcap.relying_party",
 }
 
 __all__ = [
@@ -70,6 +76,7 @@ __all__ = [
     "VerificationError",
     "appraise",
     "check_endorsements",
+    "verify",
 ]
 
 

@@ -1,10 +1,10 @@
-"""How the tests of appraisal come to a result: a forged world, judged by a policy."""
+"""How the tests of appraisal come to a result: a simulated world, judged by a policy."""
 
 from datetime import datetime
 from typing import Any
 
 from dcap import AttestationResult, Policy, appraise
-from forge import World
+from departures import World, components_of
 from worlds import AT, anchor_of, collateral_of
 
 #: Good for every genuine quote: nothing is pinned, everything else is strict.
@@ -36,10 +36,10 @@ def failed(result: AttestationResult) -> list[str]:
 
 
 def out_of_date(world: World, **more: Any) -> Any:
-    """A PCK certificate at exactly the forge's OutOfDate level (2024-03-13)."""
-    return world.pck(components=(2, 2, 2, 2, 3, 1, 0, 4) + (0,) * 8, pcesvn=11, **more)
+    """A PCK certificate at exactly the OutOfDate level (2024-03-13)."""
+    return world.pck(components=components_of("OutOfDate"), **more)
 
 
 def hardening(world: World, **more: Any) -> Any:
-    """A PCK certificate at exactly the forge's SWHardeningNeeded level (INTEL-SA-00615)."""
-    return world.pck(components=(3, 3, 2, 2, 4, 1, 0, 5) + (0,) * 8, pcesvn=13, **more)
+    """A PCK certificate at exactly the SWHardeningNeeded level (INTEL-SA-00615)."""
+    return world.pck(components=components_of("SWHardeningNeeded"), **more)

@@ -11,15 +11,15 @@ from dcap.appraisal.appraiser import apply_policy
 from dcap.formats.certificate import Certificate
 from dcap.verification import verify
 from dcap.verification.checks import CHECKS
-from forge import World
+from departures import World
 from worlds import AT, anchor_of, collateral_of
 
 SECOND = timedelta(seconds=1)
-#: When the forge's documents and CRLs were issued, and when they expire.
+#: When the simulator's documents and PCK CRLs were issued, and when they expire.
 ISSUED, EXPIRY = AT - timedelta(days=1), AT + timedelta(days=29)
-#: TCB dates of the forge's levels.
+#: TCB dates of the simulator's levels.
 DATES = {
-    "UpToDate": datetime(2025, 5, 14, tzinfo=UTC),
+    "UpToDate": datetime(2025, 3, 13, tzinfo=UTC),
     "OutOfDate": datetime(2024, 3, 13, tzinfo=UTC),
 }
 ORDER = {code: place for place, code in enumerate(CHECKS)}
@@ -36,8 +36,20 @@ def any_identity(**settings: object) -> Policy:
 def test_collateral_is_good_until_the_second_of_its_expiry(world: World) -> None:
     """At the very instant of the next update collateral is good; a second later it is not."""
     expired = ["root-ca-crl-expiry", "pck-crl-expiry", "tcb-info-expiry", "qe-identity-expiry"]
-    assert judge(world, at=EXPIRY).accepted
-    assert sorted(failed(judge(world, at=EXPIRY + SECOND))) == sorted(expired)
+    collateral = world.collateral(root_ca_crl_next_update=EXPIRY)
+    assert judge(world, at=EXPIRY, collateral=collateral).accepted
+    late = judge(world, at=EXPIRY + SECOND, collateral=collateral)
+    assert sorted(failed(late)) == sorted(expired)
+
+
+def test_the_very_second_of_expiry_is_not_grace(world: World) -> None:
+    """At the instant of the next update collateral has not expired, and no finding says so."""
+    collateral = world.collateral(root_ca_crl_next_update=EXPIRY)
+    result = judge(world, at=EXPIRY, collateral=collateral)
+    told = [f.message for f in result.findings if f.code.endswith("-expiry")]
+    assert len(told) == 8
+    assert [message for message in told if "expired at" in message or "grace" in message] == []
+    assert result.to_dict()["collateral"]["expired"] is False
 
 
 def test_collateral_grace_lasts_to_its_last_second(world: World) -> None:
@@ -61,7 +73,7 @@ def test_platform_grace_lasts_to_its_last_second(world: World) -> None:
 
 def test_platform_grace_counts_from_the_older_of_platform_and_qe(world: World) -> None:
     """A QE out of date since 2024 is judged by its own date, not by the platform's of 2025."""
-    quote = world.quote(qe_isvsvn=7)
+    quote = world.quote(qe_isvsvn=6)
     of_platform = any_identity(platform_grace_period=f"{(AT - DATES['UpToDate']).days}d")
     of_qe = any_identity(platform_grace_period=f"{(AT - DATES['OutOfDate']).days}d")
     assert failed(judge(world, of_platform, quote=quote)) == ["tcb-status", "qe-status"]
@@ -91,7 +103,8 @@ def test_the_root_crl_may_be_older_than_the_collateral_age(world: World) -> None
 
 def test_collateral_of_the_future_is_false_not_early(world: World) -> None:
     """A document issued after the instant of the verdict fails the truth of it (exit 3)."""
-    result = judge(world, at=ISSUED - SECOND)
+    collateral = world.collateral(root_ca_crl_this_update=ISSUED)
+    result = judge(world, at=ISSUED - SECOND, collateral=collateral)
     assert result.exit_status == 3
     assert {"root-ca-crl-validity-start", "tcb-info-validity-start"} <= set(failed(result))
 
@@ -99,11 +112,11 @@ def test_collateral_of_the_future_is_false_not_early(world: World) -> None:
 @pytest.mark.parametrize(
     ("least", "accepted"),
     [
-        (date(2025, 5, 14), True),
-        (date(2025, 5, 15), False),
-        (datetime(2025, 5, 14, tzinfo=UTC), True),
-        (datetime(2025, 5, 14, 0, 0, 1, tzinfo=UTC), False),
-        (datetime(2025, 5, 14), True),  # noqa: DTZ001 - a policy may leave the zone out: UTC
+        (date(2025, 3, 13), True),
+        (date(2025, 3, 14), False),
+        (datetime(2025, 3, 13, tzinfo=UTC), True),
+        (datetime(2025, 3, 13, 0, 0, 1, tzinfo=UTC), False),
+        (datetime(2025, 3, 13), True),  # noqa: DTZ001 - a policy may leave the zone out: UTC
     ],
 )
 def test_minimum_tcb_date_includes_its_day(world: World, least: date, *, accepted: bool) -> None:
@@ -124,7 +137,7 @@ def test_the_lower_evaluation_number_decides(
 
 
 @pytest.mark.parametrize(
-    ("svn", "accepted"), [("0601030000", True), ("0601040000", False), ("0002", False)]
+    ("svn", "accepted"), [("0601080000", True), ("0601090000", False), ("0002", False)]
 )
 def test_every_byte_of_the_tee_tcb_svn_must_reach(
     world: World, svn: str, *, accepted: bool
@@ -139,7 +152,7 @@ def test_every_byte_of_the_tee_tcb_svn_must_reach(
 
 def test_every_failure_is_listed_not_only_the_first(world: World) -> None:
     """Five things wrong with one quote are five findings."""
-    quote = world.quote(pck=out_of_date(world), body={"flags": 0x07})
+    quote = world.quote(pck=out_of_date(world), body={"attributes": b"\x07"})
     policy = Policy(
         report_data="01",
         minimum_evaluation_number=99,
@@ -280,7 +293,7 @@ def test_a_policy_is_applied_to_a_proof(world: World) -> None:
 
 
 def test_nothing_is_accepted_under_intels_root_but_intels(world: World) -> None:
-    """Without the test root, everything of the forged world fails at its root (exit 3)."""
+    """Without the test root, everything of the simulated world fails at its root (exit 3)."""
     result = appraise(world.quote(), collateral_of(world.collateral()), ANY, at=AT)
     assert result.exit_status == 3
     assert {"crl-issuer-chain-root", "tcb-info-chain-root", "pck-chain-root"} <= set(failed(result))

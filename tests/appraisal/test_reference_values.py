@@ -8,7 +8,7 @@ from judgements import failed, judge
 from dcap import ConfigError, Policy, Quote, Release
 from dcap.appraisal.claims import claims_of
 from dcap.appraisal.reference_values import MASKED, MEASUREMENTS, PINS, normal_hex
-from forge import World
+from departures import World
 
 ELSE = {size: "ab" * size for size in (4, 8, 16, 32, 48, 64)}
 SGX = {"mrenclave", "mrsigner", "config_id", "isv_family_id", "isv_ext_prod_id"}

@@ -11,7 +11,7 @@ from judgements import ANY, judge, out_of_date
 from dcap import Policy, Quote, Rejected, Release
 from dcap.appraisal.result import NOT_SUPPORTED
 from dcap.verification.checks import CHECKS
-from forge import World, documents
+from departures import World
 from worlds import AT
 
 ENCLAVE = """
@@ -39,6 +39,7 @@ collateral.tcb_level_date collateral.platform_tcb_level_date collateral.qe_tcb_l
 collateral.pck_crl_number collateral.root_ca_crl_number collateral.root_key_id
 collateral.qe_earliest_issue collateral.qe_latest_issue collateral.qe_earliest_expiry
 collateral.pieces collateral.pieces.name collateral.pieces.issued collateral.pieces.expires
+collateral.sources remarks
 claims findings findings.code findings.step findings.ok findings.message findings.mend not_checked
 """
 #: Values that tell one machine from another, each distinct from every other.
@@ -84,9 +85,9 @@ def test_the_values_in_json_are_of_the_stable_forms(world: World) -> None:
     assert document["verdict"] == "accepted"
     assert document["at"] == "2026-01-01T00:00:00Z"
     assert document["trust_root"] == "simulated"
-    assert document["evidence"] == {"format": "sgx-quote-v3", "containers": [], "size": 4592}
+    assert document["evidence"] == {"format": "sgx-quote-v3", "containers": [], "size": 4662}
     assert document["tcb"]["status"] == "UpToDate"
-    assert document["tcb"]["date"] == "2025-05-14T00:00:00Z"
+    assert document["tcb"]["date"] == "2025-03-13T00:00:00Z"
     assert document["tcb"]["advisory_ids"] == document["tcb"]["shortfall"] == []
     assert document["collateral"]["earliest_expiry"] == "2026-01-30T00:00:00Z"
     assert document["claims"]["svn"] == 3
@@ -106,10 +107,10 @@ def test_a_rejected_result_has_the_same_top_level_names(world: World) -> None:
 
 def test_shortfall_names_every_svn_that_is_short_and_what_raises_it(world: World) -> None:
     """The way back to UpToDate: have, need, and who can raise it; reached SVNs are not listed."""
-    pck = world.pck(components=(4, 3, 2, 2, 4, 1, 0, 4) + (0,) * 8, pcesvn=12)
+    pck = world.pck(components=(8, 2, 2, 2, 4, 1, 0, 4) + (0,) * 8, pce_svn=12)
     shortfall = judge(world, quote=world.quote(pck=pck)).to_dict()["tcb"]["shortfall"]
     assert [(short["component"], short["have"], short["need"]) for short in shortfall] == [
-        ("SGX component 2", 3, 4),
+        ("SGX component 2", 2, 3),
         ("SGX component 8", 4, 5),
         ("PCESVN", 12, 13),
     ]
@@ -118,12 +119,12 @@ def test_shortfall_names_every_svn_that_is_short_and_what_raises_it(world: World
 
 def test_shortfall_of_a_trust_domain_names_module_and_qe(world: World) -> None:
     """The TDX module and the QE have SVNs of their own, which others raise."""
-    old_module = bytes((5, 1, *documents.TDX_COMPONENTS[2:]))
-    quote = world.quote(tee="tdx", body={"tee_tcb_svn": old_module}, qe_isvsvn=3)
+    old_module = bytes((5, 1, 8))
+    quote = world.quote(tee="tdx", body={"tee_tcb_svn": old_module}, qe_isvsvn=6)
     shortfall = judge(world, tee="tdx", quote=quote).to_dict()["tcb"]["shortfall"]
     assert [(short["component"], short["have"], short["need"]) for short in shortfall] == [
         ("TDX module TDX_01 ISVSVN", 5, 6),
-        ("TD_QE ISVSVN", 3, 4),
+        ("TD_QE ISVSVN", 6, 8),
     ]
 
 
@@ -241,9 +242,9 @@ def test_an_accepted_result_leaves_no_step_unreached(world: World) -> None:
 @pytest.fixture(scope="module")
 def recognisable(world: World) -> dict[str, Any]:
     """A quote and collateral of a platform whose identifiers can be told anywhere."""
-    pck = world.pck("platform", ppid=PPID, cpusvn=CPU_SVN, piid=INSTANCE)
+    pck = world.pck("platform", ppid=PPID, cpu_svn=CPU_SVN, platform_instance_id=INSTANCE)
     return {
-        "quote": world.quote(pck=pck, body={"cpusvn": CPU_SVN}),
+        "quote": world.quote(pck=pck, body={"cpu_svn": CPU_SVN}),
         "collateral": world.collateral(pck=pck),
     }
 
@@ -309,8 +310,8 @@ def test_explain_says_that_the_root_is_not_intels(world: World) -> None:
 
 def test_explain_shows_the_shortfall_once(world: World) -> None:
     """A platform with an old QE fails two checks; its shortfall is told once."""
-    text = judge(world, quote=world.quote(pck=out_of_date(world), qe_isvsvn=7)).explain()
-    assert text.count("PCESVN: have 11, need 13") == 1
+    text = judge(world, quote=world.quote(pck=out_of_date(world), qe_isvsvn=6)).explain()
+    assert text.count("SGX component 1: have 4, need 8") == 1
 
 
 def test_explain_cannot_steer_a_terminal(world: World) -> None:

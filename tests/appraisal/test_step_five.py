@@ -8,9 +8,10 @@ import pytest
 from judgements import ANY, failed, hardening, judge
 
 from dcap import Policy, Release
+from dcap.simulator.intel import PROCESSOR_CA, TCB_SIGNING
 from dcap.verification.checks import CHECKS, EXIT_STATUS
-from forge import World, documents
-from forge.world import PROCESSOR_CA, TCB_SIGNING
+from departures import World
+from departures.documents import EVALUATION
 from worlds import AT
 
 HOUR = timedelta(hours=1)
@@ -28,14 +29,14 @@ def policy(**settings: Any) -> Policy:
 def expired_processor_ca(world: World) -> bytes:
     """The CRL issuer's chain with an edition of the CA that has expired; its key is the same."""
     short = world.certificate(
-        PROCESSOR_CA, key=world.key(PROCESSOR_CA), ca=True, path_length=0, not_after=AT - HOUR
+        PROCESSOR_CA, key=world.processor_ca.key, ca=True, path_length=0, not_after=AT - HOUR
     )
     return world.chain(short, world.root)
 
 
 def expired_tcb_signing(world: World) -> bytes:
     """The documents' chain with an edition of the TCB signing certificate that has expired."""
-    short = world.certificate(TCB_SIGNING, key=world.key(TCB_SIGNING), not_after=AT - HOUR)
+    short = world.certificate(TCB_SIGNING, key=world.tcb_signing.key, not_after=AT - HOUR)
     return world.chain(short, world.root)
 
 
@@ -73,11 +74,11 @@ def of_platform_ca(setting: str) -> Callable[[World], Case]:
 
 def foreign_module(world: World) -> Case:
     """Intel's document names a TDX module of another signer, and the TD runs on it."""
-    identity = documents.module_identity(
-        "TDX_01", documents.isvsvn_levels(6), mrsigner=FOREIGN_SEAM
+    identity = world.module_identity(
+        "TDX_01", [world.isvsvn_level("UpToDate", 6)], mrsigner=FOREIGN_SEAM
     )
     return {
-        **tdx(mrsignerseam=FOREIGN_SEAM)(world),
+        **tdx(mr_signer_seam=FOREIGN_SEAM)(world),
         "collateral": world.collateral("tdx", tcb_info_tdx_module_identities=[identity]),
     }
 
@@ -101,7 +102,7 @@ TRIPS: dict[str, Callable[[World], Case]] = {
     "collateral-age": strict(maximum_collateral_age="23h"),
     "tcb-status": lambda world: {"quote": world.quote(pck=hardening(world))},
     "qe-status": lambda world: {
-        "quote": world.quote(qe_isvsvn=7),
+        "quote": world.quote(qe_isvsvn=6),
         "policy": policy(
             accepted_tcb_statuses=("UpToDate", "OutOfDate"), accepted_qe_statuses=("UpToDate",)
         ),
@@ -114,8 +115,8 @@ TRIPS: dict[str, Callable[[World], Case]] = {
             rejected_advisories=("INTEL-SA-00615",),
         ),
     },
-    "tcb-date": strict(minimum_tcb_date=date(2025, 5, 15)),
-    "evaluation-number": strict(minimum_evaluation_number=documents.EVALUATION + 1),
+    "tcb-date": strict(minimum_tcb_date=date(2025, 3, 14)),
+    "evaluation-number": strict(minimum_evaluation_number=EVALUATION + 1),
     "tee-tcb-svn": lambda _: {
         "tee": "tdx",
         "policy": policy(minimum_tee_tcb_svn="07" + "00" * 15),
@@ -123,10 +124,10 @@ TRIPS: dict[str, Callable[[World], Case]] = {
     "platform-dynamic": of_platform_ca("allow_dynamic_platform"),
     "platform-cached-keys": of_platform_ca("allow_cached_keys"),
     "platform-smt": of_platform_ca("allow_smt"),
-    "debug": sgx(body={"flags": 0x07}),
-    "td-attributes": tdx(tdattributes=0),
+    "debug": sgx(body={"attributes": b"\x07"}),
+    "td-attributes": tdx(td_attributes=0),
     "seam": foreign_module,
-    "service-td": tdx(5, mrservicetd=b"\x01"),
+    "service-td": tdx(5, mr_service_td=b"\x01"),
     "identity-pinned": lambda _: {"policy": Policy()},
     "identity": lambda _: {"policy": Policy(releases=(Release(name="v1", mrenclave=OTHER),))},
     "attributes": strict(attributes="ff" * 16),
@@ -175,10 +176,10 @@ def test_a_flag_that_the_certificate_leaves_out_is_not_held_against_it(
 @pytest.mark.parametrize(
     ("setting", "fields", "version"),
     [
-        ("allow_debug", {"tdattributes": 1 | 1 << 28}, 4),
-        ("allow_sept_ve", {"tdattributes": 0}, 4),
-        ("allow_migratable", {"tdattributes": 1 << 28 | 1 << 29}, 4),
-        ("allow_service_td", {"mrservicetd": b"\x01"}, 5),
+        ("allow_debug", {"td_attributes": 1 | 1 << 28}, 4),
+        ("allow_sept_ve", {"td_attributes": 0}, 4),
+        ("allow_migratable", {"td_attributes": 1 << 28 | 1 << 29}, 4),
+        ("allow_service_td", {"mr_service_td": b"\x01"}, 5),
     ],
 )
 def test_a_loosening_lets_through_what_it_names(
@@ -192,7 +193,7 @@ def test_a_loosening_lets_through_what_it_names(
 
 def test_the_two_bits_of_td_attributes_are_named_together(world: World) -> None:
     """A TD that is migratable and has no SEPT_VE_DISABLE hears of both in one message."""
-    quote = world.quote(tee="tdx", body={"tdattributes": 1 << 29})
+    quote = world.quote(tee="tdx", body={"td_attributes": 1 << 29})
     message = judge(world, tee="tdx", quote=quote).failures[0].message
     assert "SEPT_VE_DISABLE" in message
     assert "MIGRATABLE" in message
@@ -214,7 +215,7 @@ def test_accepted_advisories_refuse_every_other(world: World) -> None:
 
 def test_an_advisory_beside_up_to_date_is_no_fault(world: World) -> None:
     """Advisories by themselves refuse nothing: UpToDate may carry them."""
-    levels = [documents.tcb_level("UpToDate", advisories=("INTEL-SA-00615",))]
+    levels = [world.tcb_level("UpToDate", advisories=("INTEL-SA-00615",))]
     result = judge(world, collateral=world.collateral(tcb_info_levels=levels))
     assert result.accepted
     assert result.tcb is not None

@@ -1,35 +1,33 @@
 """`dcap explain`: every code there is has an explanation, however it is written."""
 
-import ast
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dcap import errors
 from dcap.cli import glossary
-from dcap.cli.causes import CAUSES
-from dcap.cli.explain import ADVISORY, ERROR, EXIT, FINDING, TCB_STATUS, Explanation, explain
+from dcap.cli.causes import CAUSES as CAUSES_OF_FINDINGS
+from dcap.cli.explain import (
+    ADVISORY,
+    ERROR,
+    EXIT,
+    FINDING,
+    REFUSAL,
+    REMARK,
+    TCB_STATUS,
+    Explanation,
+    explain,
+)
 from dcap.cli.main import INTERNAL_ERROR
+from dcap.cli.vocabulary import ERROR_CODES
+from dcap.pccs.causes import CAUSES as REFUSALS
 from dcap.qpl.error_codes import all_codes
+from dcap.qpl.qcnl_config import read_qcnl
+from dcap.qpl.qcnl_remarks import REMARKS
 from dcap.verification import TcbStatus
 from dcap.verification.checks import CHECKS, EXIT_STATUS
 from transcripts.desk import Outcome, run
-from worlds import ROOT
-
-SOURCES = ROOT / "src" / "dcap"
-#: What is raised under a code that is written where it is raised.
-RAISED = {
-    "FormatError",
-    "ConfigError",
-    "DcapError",
-    "NotFound",
-    "Unavailable",
-    "CollateralError",
-    "VerificationError",
-}
 
 
 @pytest.fixture
@@ -48,113 +46,7 @@ def of(kind: str, spelling: str) -> Explanation:
     return meaning
 
 
-# ── our error codes: the table against the sources ──────────────────────────────────────────────
-
-
-def codes_in(module: ast.Module) -> Iterator[tuple[str, str]]:
-    """Every (code, error class) that a module raises, by what its calls say.
-
-    A code is a literal, or a constant of the module; a `Cursor` and a `Layout` raise `FormatError`
-    under the code, or the name, that they are given. Codes taken from another error are not new.
-    """
-    constants = {
-        target.id: node.value.value
-        for node in module.body
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
-
-    def text(node: ast.expr) -> str | None:
-        if isinstance(node, ast.Constant):
-            return str(node.value)
-        return constants.get(node.id) if isinstance(node, ast.Name) else None
-
-    for node in ast.walk(module):
-        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
-            continue
-        name = node.func.id
-        if name in RAISED and node.args and (code := text(node.args[0])):
-            yield code, name
-        elif name == "Layout" and any(word.arg == "code" for word in node.keywords):
-            yield next(text(word.value) or "" for word in node.keywords), "FormatError"
-        elif name == "Layout" and (layout := text(node.args[1])):
-            yield f"{layout.replace(' ', '-').lower()}-truncated", "FormatError"
-        elif name == "Cursor":
-            code = next(text(word.value) for word in node.keywords if word.arg == "code")
-            assert code, ast.unparse(node)
-            yield code, "FormatError"
-
-
-def codes_of_the_sources() -> dict[str, set[str]]:
-    """Code -> the classes it is raised as, over the whole package."""
-    found: dict[str, set[str]] = {}
-    for path in SOURCES.rglob("*.py"):
-        for code, name in codes_in(ast.parse(path.read_text(encoding="utf-8"))):
-            found.setdefault(code, set()).add(name)
-    return found
-
-
-def test_every_error_code_of_the_sources_is_explained() -> None:
-    """An error that a person can meet has a row in the table, or this fails."""
-    assert set(codes_of_the_sources()) - set(glossary.ERROR_CODES) == set()
-
-
-def test_no_error_code_is_explained_that_does_not_exist() -> None:
-    """A row whose error is gone would explain what cannot happen."""
-    assert set(glossary.ERROR_CODES) - set(codes_of_the_sources()) == set()
-
-
-def test_error_codes_have_the_exit_status_of_their_class() -> None:
-    """The table says the exit status with which the command really ends."""
-    wrong = {
-        code: (glossary.ERROR_CODES[code][0], sorted(classes))
-        for code, classes in codes_of_the_sources().items()
-        if code in glossary.ERROR_CODES
-        and {getattr(errors, name).exit_status for name in classes}
-        != {glossary.ERROR_CODES[code][0]}
-    }
-    assert wrong == {}
-
-
-@pytest.mark.parametrize(
-    ("source", "codes"),
-    [
-        ('raise FormatError("a-b", "…")', {("a-b", "FormatError")}),
-        ('_C = "c-d"\nCursor(x, "n", code=_C)', {("c-d", "FormatError")}),
-        ('Layout(T, "SGX report")', {("sgx-report-truncated", "FormatError")}),
-        ("raise ConfigError(error.code, error.what)", set()),
-    ],
-)
-def test_the_search_for_codes_finds_them(source: str, codes: set[tuple[str, str]]) -> None:
-    """The search sees each way in which a code is written, so that the tests above can fail."""
-    assert set(codes_in(ast.parse(source))) == codes
-
-
-# ── causes: the table against findings and errors ───────────────────────────────────────────────
-
-
-@pytest.mark.parametrize("code", list(dict.fromkeys((*CHECKS, *glossary.ERROR_CODES))))
-def test_every_finding_and_every_error_has_usual_causes(code: str) -> None:
-    """One to three sentences that say where to look first."""
-    causes = CAUSES[code]
-    assert isinstance(causes, tuple)
-    assert 1 <= len(causes) <= 3
-    for cause in causes:
-        assert cause.endswith((".", "…"))
-        assert cause == " ".join(cause.split())
-        assert 15 <= len(cause) <= 160
-
-
-def test_no_code_has_causes_that_does_not_exist() -> None:
-    """A row whose finding or error is gone would explain what cannot happen."""
-    assert set(CAUSES) - set(CHECKS) - set(codes_of_the_sources()) == set()
-
-
-def test_no_sentence_is_the_cause_of_two_codes() -> None:
-    """A cause that fits two codes says nothing of either: each is written for its own."""
-    rows = [(cause, code) for code, causes in CAUSES.items() for cause in causes]
-    assert len({cause for cause, _ in rows}) == len(rows)
+# ── causes ──────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -168,6 +60,13 @@ def test_no_sentence_is_the_cause_of_two_codes() -> None:
         ("pck-chain-present", "0xE01C"),
         ("pck-crl-coverage", "other CA"),
         ("collateral-incomplete", "headers"),
+        ("network-certificate", "self-signed"),
+        ("network-refused", "does not run"),
+        ("pccs-404", "registered"),
+        ("pcs-401", "pccs_url"),
+        ("need-no-pck", "type 3"),
+        ("source-answer", "sign-in page"),
+        ("pccs-500", "SQLite was locked"),
     ],
 )
 def test_the_usual_cause_is_told_first(code: str, first: str) -> None:
@@ -180,8 +79,10 @@ def test_causes_are_printed_and_in_json(shell: Any, code: str) -> None:
     """As numbered lines for people, as a list for scripts: all of them, in their order."""
     text = " ".join(shell(code).out.split())
     (match,) = json.loads(shell(code, "--json").out)["codes"][0]["matches"]
-    assert tuple(match["causes"]) == CAUSES[code]
-    assert "causes " + " ".join(f"{n} {c}" for n, c in enumerate(CAUSES[code], 1)) in text
+    causes = explain(code)[0].causes
+    assert len(causes) > 1
+    assert tuple(match["causes"]) == causes
+    assert "causes " + " ".join(f"{n} {c}" for n, c in enumerate(causes, 1)) in text
 
 
 # ── what is explained ───────────────────────────────────────────────────────────────────────────
@@ -194,16 +95,52 @@ def test_every_finding_is_explained(code: str) -> None:
     assert (meaning.meaning, meaning.remedy) == (check.passed, (check.mend,))
     assert (meaning.step, meaning.exit_status) == (check.step, EXIT_STATUS[check.kind])
     assert meaning.qvl == (check.qvl or None)
-    assert meaning.causes == CAUSES[code]
+    assert meaning.causes == CAUSES_OF_FINDINGS[code]
 
 
-@pytest.mark.parametrize("code", list(glossary.ERROR_CODES))
+@pytest.mark.parametrize("code", list(ERROR_CODES))
 def test_every_error_is_explained(code: str) -> None:
     """What happened, the exit status, the usual causes, the remedy."""
     meaning = of(ERROR, code)
-    assert (meaning.exit_status, meaning.meaning, *meaning.remedy) == glossary.ERROR_CODES[code]
-    assert meaning.meaning.endswith((".", ")"))
-    assert meaning.causes == CAUSES[code]
+    told = (meaning.exit_status, meaning.meaning, meaning.causes, meaning.remedy)
+    assert told == ERROR_CODES[code]
+
+
+@pytest.mark.parametrize("code", list(REMARKS))
+def test_every_remark_on_a_qcnl_configuration_is_explained(code: str) -> None:
+    """What Intel's library does with the file, how to mend it, and whether lint fails for it."""
+    severity, _, mend = REMARKS[code]
+    meaning = of(REMARK, code)
+    assert meaning.meaning.startswith(f"{severity}: ")
+    assert meaning.exit_status == (0 if severity == "advice" else 1)
+    assert mend in meaning.remedy or "{" in mend
+    for text in (meaning.meaning, *meaning.remedy):
+        assert text == " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b'\xef\xbb\xbf{"pccs_url": "https://a/sgx/certification/v4/"}', b'{"retry_times": "3",}'],
+    ids=["BOM", "comma"],
+)
+def test_what_lint_says_of_a_file_can_be_asked_for(text: bytes) -> None:
+    """Each code that stands behind a remark leads to the same severity and mend."""
+    remarks = read_qcnl(text, where="file").remarks
+    assert remarks
+    for remark in remarks:
+        meaning = of(REMARK, f"[{remark.code}]")
+        assert meaning.meaning.startswith(remark.severity)
+
+
+@pytest.mark.parametrize("word", list(REFUSALS))
+@pytest.mark.parametrize("before", ["", "pccs-"], ids=["header", "code"])
+def test_every_cause_of_a_pccs_is_explained(word: str, before: str) -> None:
+    """As the header Dcap-Cause has it, or as an error's code: why, how to mend, and the status."""
+    meaning = of(REFUSAL, before + word)
+    cause = REFUSALS[word]
+    assert meaning.code == f"pccs-{word}"
+    assert (meaning.meaning, meaning.remedy) == (cause.what, (cause.mend,))
+    assert meaning.maps_to == str(cause.status)
 
 
 def test_every_tcb_status_is_explained() -> None:
@@ -249,7 +186,7 @@ def test_an_exit_status_is_found(spelling: str) -> None:
 
 def test_every_exit_status_is_explained() -> None:
     """Those of findings and errors, success, and our own bug."""
-    used = {*EXIT_STATUS.values(), *(row[0] for row in glossary.ERROR_CODES.values()), 0}
+    used = {*EXIT_STATUS.values(), *(row.exit_status for row in ERROR_CODES.values()), 0}
     assert used | {INTERNAL_ERROR} <= set(glossary.EXIT_STATUSES)
 
 
@@ -322,6 +259,11 @@ def test_of_two_codes_of_one_log_the_inner_is_named(shell: Any, words: tuple[str
     assert shell(*words).out.splitlines()[-1].startswith("start with 0xB006:")
 
 
+def test_a_refusal_is_what_its_status_hides(shell: Any) -> None:
+    """Of a status and its Dcap-Cause, the cause is where to begin."""
+    assert shell("404", "not-cached").out.splitlines()[-1].startswith("start with pccs-not-cached:")
+
+
 def test_one_code_alone_needs_no_hint(shell: Any) -> None:
     """Nothing is said of codes that were not asked."""
     assert "start with" not in shell("0xb006").out
@@ -351,6 +293,8 @@ def test_json_has_every_match_under_stable_names(shell: Any) -> None:
         ("OutOfDat", "OutOfDate"),
         ("identty-pinned", "identity-pinned"),
         ("colateral-missing", "collateral-missing"),
+        ("netwrk-timeout", "network-timeout"),
+        ("qcnl-slsh", "qcnl-slash"),
         ("SGX_QL_NETWORK_EROR", "SGX_QL_NETWORK_ERROR"),
         ("0xe0199", "0xE019"),
     ],

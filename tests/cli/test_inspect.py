@@ -27,7 +27,7 @@ from dcap.errors import ConfigError, FormatError
 from dcap.formats.collateral import Collateral
 from dcap.formats.containers import conclave, open_enclave, text
 from dcap.formats.quote import Quote
-from forge import World
+from departures import World
 
 WORLD = World()
 SGX = WORLD.quote()

@@ -12,7 +12,7 @@ import pytest
 import dcap
 from dcap.cli import main as entry
 from dcap.cli.main import COMMANDS
-from forge import World
+from departures import World
 from transcripts.desk import NOW, run, write_world
 from worlds import ROOT
 
@@ -21,14 +21,20 @@ START = "from dcap.cli.main import main; main()"
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory, world: World) -> Path:
-    """A folder with the forged world in files."""
+    """A folder with the simulated world in files."""
     return write_world(tmp_path_factory.mktemp("desk"), world)
 
 
 def environment(**more: str) -> dict[str, str]:
     """The environment of a fresh process that finds the package in this checkout."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("DCAP_")}
-    return {**ours, "PYTHONPATH": str(ROOT / "src"), **more}
+    return {
+        **ours,
+        "PYTHONPATH": str(ROOT / "src"),
+        "DCAP_OFFLINE": "1",
+        "DCAP_CACHE": "off",
+        **more,
+    }
 
 
 def shell(desk: Path, *arguments: str, stdin: bytes = b"", **more: str) -> tuple[int, str, str]:

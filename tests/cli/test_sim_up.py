@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -37,7 +38,7 @@ def sim(folder: Path, *given: str) -> Outcome:
 
 
 @contextmanager
-def up(folder: Path, *given: str) -> Iterator[dict[str, Any]]:
+def up(folder: Path, *given: str, stdin: str = "", **environment: str) -> Iterator[dict[str, Any]]:
     """`dcap sim up --json` in a process of its own: its line, while it runs; it must end with 0.
 
     Unless clients meet a fault of the wire, it must say nothing else.
@@ -45,13 +46,18 @@ def up(folder: Path, *given: str) -> Iterator[dict[str, Any]]:
     process = subprocess.Popen(
         [sys.executable, "-c", START, "sim", "up", "--json", *given],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), **environment},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     try:
+        assert process.stdin is not None
         assert process.stdout is not None
+        process.stdin.write(stdin)
+        process.stdin.close()
+        process.stdin = None
         line = process.stdout.readline()
         assert line, process.communicate(timeout=10)[1]
         yield json.loads(line)
@@ -64,10 +70,11 @@ def up(folder: Path, *given: str) -> Iterator[dict[str, Any]]:
         process.communicate(timeout=20)
 
 
-def fetch(url: str, ca_pem: str, timeout: float = 20) -> bytes:
+def fetch(url: str, ca_pem: str, timeout: float = 20, **headers: str) -> bytes:
     """The body at a URL, TLS verified."""
     context = ssl.create_default_context(cafile=ca_pem)
-    with urllib.request.urlopen(url, context=context, timeout=timeout) as answer:
+    asked = urllib.request.Request(url, headers=headers)
+    with urllib.request.urlopen(asked, context=context, timeout=timeout) as answer:
         return bytes(answer.read())
 
 
@@ -75,9 +82,9 @@ def test_up_says_where_everything_is(tmp_path: Path) -> None:
     """One line of JSON; the files it names are there; TLS verifies; SIGTERM ends it well."""
     with up(tmp_path, "--port", "0") as ready:
         assert {
-            *("pcs_url", "thim_url", "registration_url", "root_crl_url"),
-            *("root_pem", "tls_ca_pem", "qcnl_conf", "pid"),
-        } <= ready.keys()
+            *("schema", "pcs_url", "thim_url", "thim_agent_url", "registration_url"),
+            *("root_crl_url", "root_pem", "tls_ca_pem", "qcnl_conf", "pid"),
+        } == ready.keys()
         root = Certificate.parse_chain(Path(ready["root_pem"]).read_bytes())[0]
         assert root == World().intel.root.certificate
         crl = fetch(ready["root_crl_url"], ready["tls_ca_pem"])
@@ -128,22 +135,107 @@ def test_running_services_see_what_happens(tmp_path: Path) -> None:
         assert asked() == (18, "2026-01-02T00:00:00Z")
 
 
-def test_a_port_that_is_taken_is_refused(tmp_path: Path) -> None:
-    """Exit status 1, with the port, where something listens already."""
+def refused_up(folder: Path, *given: str, stdin: str = "") -> str:
+    """What `dcap sim up` says that must not start: exit status 1."""
+    done = subprocess.run(
+        [sys.executable, "-c", START, "sim", "up", *given],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    return done.stderr
+
+
+@pytest.mark.parametrize("option", ["--port", "--proxy-port"])
+def test_a_port_that_is_taken_is_refused(tmp_path: Path, option: str) -> None:
+    """Exit status 1, with the port, where something listens already; no `environment` is left."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        done = subprocess.run(
-            [sys.executable, "-c", START, "sim", "up", "--port", port],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
+        said = refused_up(tmp_path, option, port)
+    assert f"port {port}" in said
+    assert "[simulator-port]" in said
+    assert not (tmp_path / ".dcap-sim" / "environment").exists()
+
+
+# One world, one `up`
+
+
+def test_a_second_up_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+    """Exit status 1 with the process that serves the world; its files and answers are untouched."""
+    with up(tmp_path) as ready:
+        environment = tmp_path / ".dcap-sim" / "environment"
+        before = environment.read_bytes()
+        said = refused_up(tmp_path)
+        assert f"process {ready['pid']}" in said
+        assert "[simulator-running]" in said
+        assert environment.read_bytes() == before
+        assert fetch(ready["root_crl_url"], ready["tls_ca_pem"])
+        with up(tmp_path, "--dir", "another") as other:
+            assert other["pcs_url"] != ready["pcs_url"]
+
+
+def test_another_seed_is_refused_while_services_run(tmp_path: Path) -> None:
+    """`reset --seed` says what to do; a reset to the same seed is seen by the running services."""
+    with up(tmp_path) as ready:
+        sim(tmp_path, "clock", "--advance", "1d")
+        outcome = run(tmp_path, "sim", "reset", "--seed", "another")
+        assert (outcome.status, "[simulator-running]" in outcome.err) == (1, True)
+        assert sim(tmp_path, "clock").out == "2026-01-02T12:00:00Z\n"
+        sim(tmp_path, "reset")
+        crl = fetch(ready["root_crl_url"], ready["tls_ca_pem"])
+        assert crl == World().intel.root_ca_crl(World().at)
+    sim(tmp_path, "reset", "--seed", "another")
+
+
+def test_a_killed_up_holds_nothing(tmp_path: Path) -> None:
+    """After `kill -9` the next one starts, and the `environment` that is left becomes its own."""
+    environment = tmp_path / ".dcap-sim" / "environment"
+    with subprocess.Popen(
+        [sys.executable, "-c", START, "sim", "up", "--json"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        stdout=subprocess.PIPE,
+    ) as killed:
+        assert killed.stdout is not None
+        old = json.loads(killed.stdout.readline())
+        killed.kill()
+    assert old["pcs_url"] in environment.read_text()
+    with up(tmp_path) as ready:
+        assert ready["pcs_url"] in environment.read_text()
+    assert not environment.exists()
+
+
+@pytest.mark.parametrize("given", [(), ("--proxy-port", "0")])
+def test_the_environment_has_addresses_and_changes_no_trust(
+    tmp_path: Path, given: tuple[str, ...]
+) -> None:
+    """All addresses are exported, and nothing that other programs of a job would obey."""
+    with up(tmp_path, *given) as ready:
+        text = (tmp_path / ".dcap-sim" / "environment").read_text()
+    exported = dict(
+        shlex.split(line)[1].split("=", 1) for line in text.splitlines() if line.strip()
+    )
+    urls = {name.upper(): value for name, value in ready.items() if name.endswith("_url")}
+    files = {"QCNL_CONF_PATH": ready["qcnl_conf"], "TLS_CA_PEM": ready["tls_ca_pem"]}
+    assert exported == {**urls, **files}
+    assert ("PROXY_URL" in exported) == bool(given)
+
+
+def test_the_agent_of_a_vm_is_where_it_is_said_to_be(tmp_path: Path) -> None:
+    """`thim_agent_url` leads to the route of a VM's own metadata service."""
+    with up(tmp_path) as ready:
+        machine = World().platform()
+        url = (
+            f"{ready['thim_agent_url']}/sgx/certification/v4/pckcert?qeid={machine.qe_id.hex()}"
+            f"&cpusvn={machine.cpu_svn.hex()}&pcesvn=0d00&pceid=0000&api-version=2021-07-22-preview"
         )
-    assert done.returncode == 1
-    assert f"port {port}" in done.stderr
-    assert "[simulator-port]" in done.stderr
+        answer = fetch(url, ready["tls_ca_pem"], metadata="true")
+    assert json.loads(answer)["pckCert"].startswith("-----BEGIN CERTIFICATE")
 
 
 @pytest.mark.parametrize(
@@ -202,6 +294,30 @@ def test_the_curl_lines_of_the_page_run(tmp_path: Path) -> None:
     assert len(json.loads((tmp_path / "pckcerts.json").read_bytes())) > 1
     early = json.loads((tmp_path / "tcb_info_early.json").read_bytes())["tcbInfo"]
     assert early["tcbEvaluationDataNumber"] == 18
+    assert (tmp_path / "by_name.json").read_bytes() == (
+        tmp_path / "tcb_info_early.json"
+    ).read_bytes()
+
+
+@NEED_CURL
+def test_the_page_waits_for_services_that_answer(tmp_path: Path) -> None:
+    """Left from services that were killed, `environment` and log do not end the wait too early."""
+    (tmp_path / "sim").mkdir()
+    (tmp_path / "sim" / "environment").write_text("export PCS_URL=https://127.0.0.1:9\n")
+    (tmp_path / "sim.log").write_text("ready        of yesterday\n")
+    shop = open_shop(tmp_path, real=True)
+    done = run_in_shop(shop, "sh", "-eu", "-c", named("curl-the-simulator.sh").text)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_page_does_not_wait_for_services_that_do_not_start(tmp_path: Path) -> None:
+    """Where `dcap sim up` is refused, the script ends; who serves the world goes on."""
+    shop = open_shop(tmp_path, real=True)
+    with up(tmp_path, "--dir", "sim") as ready:
+        done = run_in_shop(shop, "sh", "-c", named("curl-the-simulator.sh").text)
+        assert done.returncode == 1
+        assert "[simulator-running]" in done.stderr
+        assert fetch(ready["root_crl_url"], ready["tls_ca_pem"])
 
 
 def test_the_story_of_the_demo_goes_as_told(tmp_path: Path, capfd: Any) -> None:
@@ -227,16 +343,14 @@ def test_a_story_that_goes_otherwise_fails(tmp_path: Path, capfd: Any) -> None:
 @NEED_CURL
 @pytest.mark.parametrize("tee", ["sgx", "tdx"])
 def test_the_script_that_asks_intel_can_ask_the_simulator(tmp_path: Path, tee: str) -> None:
-    """docs/collateral.md's script, its two hosts replaced, fetches what makes a verdict."""
-    with up(tmp_path, "--dir", "sim") as ready:
+    """docs/collateral.md's script, Intel's hosts in it, fetches what makes a verdict by the proxy."""
+    with up(tmp_path, "--dir", "sim", "--proxy-port", "0"):
         script = named("fetch-collateral.sh").text
-        for host in ("api", "certificates"):
-            script = script.replace(f"https://{host}.trustedservices.intel.com", ready["pcs_url"])
+        assert "https://api.trustedservices.intel.com" in script
         (tmp_path / "fetch-collateral.sh").write_text(script)
         sim(tmp_path, "quote", "--dir", "sim", "--tee", tee, "-o", "quote.bin")
         shop = open_shop(tmp_path, real=True)
-        shop.environment["CURL_CA_BUNDLE"] = ready["tls_ca_pem"]
-        fetched = run_in_shop(shop, "sh", "fetch-collateral.sh", "quote.bin", "collateral")
+        fetched = run_in_shop(shop, "sh", "-eu", "-c", named("fetch-from-the-simulator.sh").text)
         assert fetched.returncode == 0, fetched.stderr
     root = ("--insecure-test-root", "sim/root.pem")
     given = ("--collateral", "collateral", "--any-identity", "--at", AT)

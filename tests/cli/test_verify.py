@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from forge import World
+from departures import World
 from transcripts.desk import NOW, Outcome, run, write_world
 
 TRUSTED = ("--at", NOW, "--insecure-test-root", "root.pem")
@@ -17,7 +17,7 @@ ANY = (*GIVEN, "--any-identity")
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory, world: World) -> Path:
-    """A folder with the forged world in files."""
+    """A folder with the simulated world in files."""
     return write_world(tmp_path_factory.mktemp("desk"), world)
 
 
@@ -104,8 +104,8 @@ def test_an_error_is_json_too_where_json_was_asked_for(desk: Path) -> None:
     error = json.loads(outcome.out)
     assert error["schema"] == 1
     assert set(error["error"]) == {"code", "what", "where", "mend"}
-    assert error["error"]["code"] == "collateral-missing"
-    assert "[collateral-missing]" in outcome.err
+    assert error["error"]["code"] == "offline"
+    assert "[offline]" in outcome.err
 
 
 def test_an_error_without_json_leaves_standard_output_empty(desk: Path) -> None:
@@ -186,7 +186,7 @@ def test_the_test_root_of_the_environment_is_as_loud(desk: Path) -> None:
 
 
 def test_without_a_test_root_nothing_warns(desk: Path) -> None:
-    """Under Intel's root standard error is silent, and the forged world is refused at its root."""
+    """Under Intel's root standard error is silent, and the simulated world is refused at its root."""
     outcome = verify(desk, "quote.bin", "--collateral", "collateral", "--at", NOW)
     assert (outcome.status, outcome.err) == (3, "")
     assert "crl-issuer-chain-root" in outcome.out
@@ -250,7 +250,7 @@ def test_an_instant_that_is_none_is_a_configuration_error(desk: Path, at: str) -
 
 
 def test_without_an_instant_it_is_now(desk: Path) -> None:
-    """Collateral of the forged world has not been issued yet, or has expired: it is not of today."""
+    """Collateral of the simulated world has not been issued yet, or has expired: it is not of today."""
     arguments = ("quote.bin", "--collateral", "collateral", "--any-identity", "--json")
     outcome = verify(desk, *arguments, "--insecure-test-root", "root.pem")
     assert json.loads(outcome.out)["at"] != NOW

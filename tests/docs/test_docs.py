@@ -7,9 +7,10 @@ How a page marks its blocks:
     ```toml       a policy
     ```sh         only shown, unless a file name stands above it
 
-`<!-- file: NAME -->` above a block names the file it is. Examples run against the real quote of
-`make demo` where it lies (the vectors, or `.demo/` in the checkout), and always against a forged one of
-the same TD at the same instant, where only the last line of an output can be the same.
+`<!-- file: NAME -->` above a block names the file it is; `<!-- in: internet -->` above one says that it
+runs in a simulated internet (`test_internet`). All other examples run against the real quote of
+`make demo` where it lies (the vectors, or `.demo/` in the checkout), and always against a
+simulated one of the same TD at the same instant, where only the last line of an output can be the same.
 
 `python tests/docs/rewrite.py` writes what is printed now into the pages; read the difference.
 """
@@ -34,11 +35,15 @@ import pytest
 from dcap import Policy
 from dcap.cli import glossary
 from dcap.formats import certificate, collateral, containers, crl, pem, quote, signed_json
-from forge import World
+from departures import FMSPC, World
 from worlds import AT, ROOT, collateral_of, vectors_path
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-BLOCK = re.compile(r"(?:<!-- file: (\S+) -->\n)?```(\w+)\n(.*?)\n?```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(
+    r"(?:<!-- (?:file|in): (\S+) -->\n)?```(\w+)\n(.*?)\n?```$", re.MULTILINE | re.DOTALL
+)
+#: What stands where a file's name does, above blocks that need a network.
+INTERNET = "internet"
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -115,7 +120,7 @@ def open_shop(folder: Path, *, real: bool) -> Shop:
 
 
 def stock(folder: Path, *, real: bool) -> Shop:
-    """A shop with `.demo/` as `make demo` leaves it: of the real quote, or of a forged one."""
+    """A shop with `.demo/` as `make demo` leaves it: of the real quote, or of a simulated one."""
     demo = folder / ".demo"
     demo.mkdir()
     (demo / "policy.toml").write_text(DEMO.POLICY.format(mrtd=MRTD))
@@ -130,12 +135,14 @@ def stock(folder: Path, *, real: bool) -> Shop:
     else:
         world = World(at=DEMO_AT)
         (folder / "root.pem").write_bytes(world.root.pem)
-        (demo / "quote.bin").write_bytes(world.quote(tee="tdx", body={"mrtd": bytes.fromhex(MRTD)}))
+        (demo / "quote.bin").write_bytes(
+            world.quote(tee="tdx", body={"mr_td": bytes.fromhex(MRTD)})
+        )
         (demo / "collateral.json").write_bytes(collateral_of(world.collateral("tdx")).to_json())
     return open_shop(folder, real=real)
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["real", "forged"])
+@pytest.fixture(scope="module", params=[True, False], ids=["real", "simulated"])
 def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """A folder in which the examples can be run, of each kind."""
     return stock(tmp_path_factory.mktemp("docs"), real=request.param)
@@ -168,7 +175,9 @@ def sessions(block: Block) -> list[tuple[str, str]]:
     return [(command, shown.strip("\n")) for command, shown in zip(parts[1::2], parts[2::2])]  # noqa: B905
 
 
-@pytest.mark.parametrize("block", blocks("console"), ids=str)
+@pytest.mark.parametrize(
+    "block", [block for block in blocks("console") if block.file != INTERNET], ids=str
+)
 def test_commands_print_what_the_page_shows(shop: Shop, block: Block) -> None:
     """Each command of a console block, run, prints the lines below it."""
     for command, shown in sessions(block):
@@ -179,11 +188,13 @@ def test_commands_print_what_the_page_shows(shop: Shop, block: Block) -> None:
         assert printed == shown
 
 
-@pytest.mark.parametrize("block", blocks("python"), ids=str)
+@pytest.mark.parametrize(
+    "block", [block for block in blocks("python") if block.file != INTERNET], ids=str
+)
 def test_python_runs_as_it_stands(shop: Shop, block: Block) -> None:
     """The Python example accepts the quote and prints its report data."""
     code = block.text
-    if not shop.real:  # the one thing a forged quote needs besides: its root
+    if not shop.real:  # the one thing a simulated quote needs besides: its root
         assert code.count("at=at)") == 1
         code = FORGED_ANCHOR + code.replace("at=at)", "at=at, anchor=anchor)")
     outcome = run(shop, sys.executable, "-W", "error", "-c", code)
@@ -202,9 +213,11 @@ anchor = dcap.TrustAnchor.insecure_test_root(root)
 
 
 def test_the_first_verify_is_ten_lines() -> None:
-    """The README's first verify in Python has no more than ten lines of code."""
-    (block,) = (block for block in blocks("python") if block.page == ROOT / "README.md")
-    assert len([line for line in block.text.splitlines() if line.strip()]) <= 10
+    """The README's examples in Python have no more than ten lines of code each."""
+    found = [block for block in blocks("python") if block.page == ROOT / "README.md"]
+    assert [block.file for block in found] == [INTERNET, None]
+    for block in found:
+        assert len([line for line in block.text.splitlines() if line.strip()]) <= 10
 
 
 def test_the_readme_shows_the_command_of_make_demo(shop: Shop) -> None:
@@ -213,7 +226,11 @@ def test_the_readme_shows_the_command_of_make_demo(shop: Shop) -> None:
         "dcap verify .demo/quote.bin --collateral .demo/collateral.json "
         f"--policy .demo/policy.toml --at {DEMO.AT}"
     )
-    readme = [block for block in blocks("console") if block.page == ROOT / "README.md"]
+    readme = [
+        block
+        for block in blocks("console")
+        if block.page == ROOT / "README.md" and block.file is None
+    ]
     assert sessions(readme[0])[0][0] == command
     assert named(".demo/policy.toml").text == DEMO.POLICY.format(mrtd=MRTD).strip()
     claimed = run(shop, "dcap", "inspect", ".demo/quote.bin", "--field", "mrtd")
@@ -308,9 +325,9 @@ class Answer(NamedTuple):
 
 
 def intel(world: World, tee: str, ca: str) -> dict[str, Answer]:
-    """The answers for a forged platform, by path, as Intel's service gives them."""
+    """The answers for a simulated platform, by path, as Intel's service gives them."""
     made = collateral_of(world.collateral(tee, ca))
-    fmspc = world.pck(ca).fmspc.hex()
+    fmspc = FMSPC.hex()
     assert made.pck_crl_issuer_chain is not None
     return {
         f"/{tee}/certification/v4/tcb?fmspc={fmspc}": Answer(
@@ -349,7 +366,7 @@ class Pcs(BaseHTTPRequestHandler):
 
 @pytest.fixture(params=[("sgx", "processor"), ("tdx", "platform")], ids=lambda given: given[0])
 def service(request: pytest.FixtureRequest, world: World) -> Iterator[tuple[str, bytes]]:
-    """A server with the collateral of a forged platform; its address, and a quote of the platform."""
+    """A server with the collateral of a simulated platform; its address, and a quote of the platform."""
     tee, ca = request.param
     handler = type("Handler", (Pcs,), {"answers": intel(world, tee, ca)})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from dcap.errors import FormatError
-from dcap.formats import pem
+from dcap.formats import der, pem
 from dcap.formats.certificate import (
     CRL_SIGN,
     DIGITAL_SIGNATURE,
@@ -18,9 +20,18 @@ from dcap.formats.certificate import (
     MAX_SIZE,
     Certificate,
     common_name,
+    write_public_key,
 )
-from forge import Extension, Issued, World, certificates, der
-from forge import keys as forged_keys
+from dcap.simulator.faults.forgery import spelt_curve
+from dcap.simulator.intel import ROOT_CRL_URL
+from departures import Issued, World, extension, oid
+from departures.issued import (
+    AUTHORITY_KEY_IDENTIFIER,
+    BASIC_CONSTRAINTS,
+    CRL_DISTRIBUTION_POINTS,
+    KEY_USAGE,
+    SUBJECT_KEY_IDENTIFIER,
+)
 from worlds import AT
 
 _COMMON_NAME = bytes.fromhex("0603550403")
@@ -41,14 +52,14 @@ def test_a_root_says_what_it_is(world: World) -> None:
 
     assert read.der == issued.der
     assert read.serial == issued.serial
-    assert read.subject == read.issuer == issued.name.public_bytes()
+    assert read.subject == read.issuer == issued.name
     assert read.self_issued
     assert (read.common_name, read.issuer_common_name) == ("Intel SGX Root CA",) * 2
-    assert read.public_key == forged_keys.public_raw(issued.key)
+    assert read.public_key == issued.key.public_key
     assert (read.is_ca, read.path_length) == (True, 1)
     assert read.key_usage == {KEY_CERT_SIGN, CRL_SIGN}
     assert read.subject_key_id == read.authority_key_id == issued.key_identifier
-    assert read.crl_distribution_point == certificates.ROOT_CRL_URL
+    assert read.crl_distribution_point == ROOT_CRL_URL
     assert read.sgx_extension is None
     assert not read.unknown_critical
 
@@ -63,10 +74,10 @@ def test_a_leaf_says_what_it_is(world: World) -> None:
     assert read.key_usage is not None
     assert DIGITAL_SIGNATURE in read.key_usage
     assert KEY_CERT_SIGN not in read.key_usage
-    assert read.issuer == world.platform_ca.name.public_bytes()
+    assert read.issuer == world.platform_ca.name
     assert read.authority_key_id == world.platform_ca.key_identifier
     assert not read.self_issued
-    assert read.sgx_extension == pck.platform.encode()
+    assert read.sgx_extension == pck.platform.to_der()
 
 
 def test_validity_reaches_beyond_2049(world: World) -> None:
@@ -81,13 +92,13 @@ def test_validity_reaches_beyond_2049(world: World) -> None:
 def test_absent_extensions_are_none(world: World) -> None:
     """What a certificate does not say is `None`, not a default."""
     omitted = (
-        certificates.BASIC_CONSTRAINTS,
-        certificates.KEY_USAGE,
-        certificates.AUTHORITY_KEY_IDENTIFIER,
-        certificates.SUBJECT_KEY_IDENTIFIER,
-        certificates.CRL_DISTRIBUTION_POINTS,
+        BASIC_CONSTRAINTS,
+        KEY_USAGE,
+        AUTHORITY_KEY_IDENTIFIER,
+        SUBJECT_KEY_IDENTIFIER,
+        CRL_DISTRIBUTION_POINTS,
     )
-    keep = Extension("1.2.3.4", b"\x05\x00")
+    keep = extension("1.2.3.4", b"\x05\x00")
 
     read = Certificate.parse(world.certificate("x", omit=omitted, extra=[keep]).der)
 
@@ -98,7 +109,7 @@ def test_absent_extensions_are_none(world: World) -> None:
 @pytest.mark.parametrize("critical", [False, True])
 def test_unknown_critical_extensions_are_noted(world: World, critical: bool) -> None:
     """An extension that is not of the profile matters where it is critical."""
-    extra = [Extension("1.2.3.4", b"\x05\x00", critical=critical)]
+    extra = [extension("1.2.3.4", b"\x05\x00", critical=critical)]
 
     assert Certificate.parse(world.certificate("x", extra=extra).der).unknown_critical == critical
 
@@ -120,24 +131,30 @@ def test_chains_both_ways(world: World) -> None:
     assert Certificate.parse(pck.der) == chain[0]
 
 
-#: What the forge is told to do otherwise, and words of the refusal.
+#: What is made otherwise, and words of the refusal.
 FLAWS: dict[str, tuple[Callable[[World], Issued], str]] = {
-    "version 1": (lambda w: w.certificate("x", version=1), "not an X.509 version 3"),
-    "version 2": (lambda w: w.certificate("x", version=2), "not an X.509 version 3"),
-    "SHA-384": (lambda w: w.certificate("x", digest=hashes.SHA384()), "not ecdsa-with-SHA256"),
-    "a key on P-384": (lambda w: w.certificate("x", key=w.key("x", "P-384")), "named curve P-256"),
+    "version 1": (
+        lambda w: replaced(w.certificate("x"), b"\xa0\x03\x02\x01\x02", b""),
+        "not an X.509 version 3",
+    ),
+    "version 2": (
+        lambda w: replaced(w.certificate("x"), b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x01"),
+        "not an X.509 version 3",
+    ),
+    "SHA-384": (lambda w: w.certificate("x", sha384=True), "not ecdsa-with-SHA256"),
+    "a key on P-384": (lambda w: w.certificate("x", spki=p384()), "named curve P-256"),
     "explicit curve parameters": (
         lambda w: w.certificate("x", explicit_curve=True),
         "named curve P-256",
     ),
     "another generator": (
         lambda w: w.certificate(
-            "x", spki=forged_keys.explicit_spki(w.key("x"), generator=b"\x04" + b"\1" * 64)
+            "x", spki=with_generator(spelt_curve(w.key("x").public_key), b"\x04" + b"\1" * 64)
         ),
         "named curve P-256",
     ),
     "a compressed point": (
-        lambda w: w.certificate("x", spki=compressed(forged_keys.spki(w.key("x")))),
+        lambda w: w.certificate("x", spki=compressed(write_public_key(w.key("x").public_key))),
         "named curve P-256",
     ),
     "serial number zero octets": (
@@ -149,11 +166,11 @@ FLAWS: dict[str, tuple[Callable[[World], Issued], str]] = {
         "an integer is empty or negative",
     ),
     "an extension twice": (
-        lambda w: w.certificate("x", extra=[Extension("1.2.3.4", b"\x05\x00")] * 2),
+        lambda w: w.certificate("x", extra=[extension("1.2.3.4", b"\x05\x00")] * 2),
         "an extension occurs twice",
     ),
     "the SGX extension twice": (
-        lambda w: w.pck(extra=[w.pck().platform.extension()]),
+        lambda w: w.pck(extra=[w.pck().extension]),
         "an extension occurs twice",
     ),
     "critical that is no boolean": (
@@ -161,6 +178,18 @@ FLAWS: dict[str, tuple[Callable[[World], Issued], str]] = {
         "neither 0x00 nor 0xFF",
     ),
 }
+
+
+def p384() -> bytes:
+    """A key on another curve."""
+    key = ec.derive_private_key(5, ec.SECP384R1()).public_key()
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def with_generator(spki: bytes, generator: bytes) -> bytes:
+    """The same curve, spelt out around another generator."""
+    at = spki.index(b"\x04\x41\x04") + 2
+    return spki[:at] + generator + spki[at + 65 :]
 
 
 def compressed(spki: bytes) -> bytes:
@@ -178,7 +207,7 @@ def replaced(issued: Issued, old: bytes, new: bytes) -> Issued:
     for at in (2, 6):  # the outer SEQUENCE and the signed part, both 30 82 xx xx
         size = int.from_bytes(data[at : at + 2], "big") + shift
         data[at : at + 2] = size.to_bytes(2, "big")
-    return Issued(key=issued.key, name=issued.name, serial=issued.serial, der=bytes(data))
+    return msgspec.structs.replace(issued, der=bytes(data))
 
 
 @pytest.mark.parametrize("flaw", FLAWS)
@@ -221,14 +250,16 @@ def test_an_extension_may_end_its_certificate_too_early(world: World) -> None:
     """An extension of nothing but an identifier, at the very end of the bytes, is refused."""
     tbs = Certificate.parse(world.root.der).tbs
     body = tbs[4 : tbs.index(certificates_spki(world.root)) + 91]
-    bare = der.explicit(3, der.sequence(der.sequence(der.oid("1.2.3"))))
+    bare = der.element(
+        0xA3, der.sequence(der.sequence(der.element(der.OBJECT_IDENTIFIER, oid("1.2.3"))))
+    )
 
     assert refusal(der.sequence(der.sequence(body + bare))).code in ("certificate", "der")
 
 
 def certificates_spki(issued: Issued) -> bytes:
     """The certificate's public key, as it stands in it."""
-    return forged_keys.spki(issued.key)
+    return write_public_key(issued.key.public_key)
 
 
 def test_a_certificate_has_a_largest_size() -> None:

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from dcap.errors import FormatError, NotFound
+from dcap.formats import pem
 from dcap.formats.collateral import ENCLAVE_IDENTITY, FILE_NAMES, TCB_INFO, Collateral
 from dcap.formats.signed_json import SignedJson
-from forge import World, certificates
+from departures import World
 from worlds import collateral_of
 
 
@@ -260,7 +261,7 @@ def test_crls_are_written_in_hex_whatever_they_came_in(
     members = {name: getattr(collateral, name) for name in collateral.__struct_fields__}
     forms = {
         Collateral(**{**members, "pck_crl": data}).to_json()
-        for data in (der, certificates.pem("X509 CRL", der), der.hex().encode())
+        for data in (der, pem.encode(der, "X509 CRL"), der.hex().encode())
     }
 
     assert forms == {collateral.to_json()}

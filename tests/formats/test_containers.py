@@ -28,7 +28,7 @@ from dcap.formats.containers import (
 )
 from dcap.formats.containers.mistakes import MISTAKES
 from dcap.formats.quote import Quote
-from forge import World
+from departures import World
 
 WORLD = World()
 SGX = WORLD.quote()
@@ -112,24 +112,24 @@ FORMS: dict[str, tuple[Callable[[bytes], bytes], tuple[str, ...]]] = {
     "Conclave": (lambda q: conclave_by_hand(q, ITEMS), ("conclave-eii",)),
 }
 
-_FORGED = WORLD.collateral()
+_GENUINE = WORLD.collateral()
 
 
 def sealed(member: str, name: str) -> bytes:
     """A signed response, put together by hand."""
-    signature = _FORGED[f"{name}_signature"].hex().encode()
-    return b'{"' + member.encode() + b'":' + _FORGED[name] + b',"signature":"' + signature + b'"}'
+    signature = _GENUINE[f"{name}_signature"].hex().encode()
+    return b'{"' + member.encode() + b'":' + _GENUINE[name] + b',"signature":"' + signature + b'"}'
 
 
 #: The eight items of Conclave's collateral, in its order.
 ITEMS = [
     b"1",
-    _FORGED["pck_crl_issuer_chain"],
-    _FORGED["root_ca_crl"],
-    _FORGED["pck_crl"],
-    _FORGED["tcb_info_issuer_chain"],
+    _GENUINE["pck_crl_issuer_chain"],
+    _GENUINE["root_ca_crl"],
+    _GENUINE["pck_crl"],
+    _GENUINE["tcb_info_issuer_chain"],
     sealed("tcbInfo", "tcb_info"),
-    _FORGED["qe_identity_issuer_chain"],
+    _GENUINE["qe_identity_issuer_chain"],
     sealed("enclaveIdentity", "qe_identity"),
 ]
 

@@ -1,37 +1,55 @@
 """The SGX extension of a PCK certificate: a closed list of members, each at most once."""
 
-import dataclasses
 import itertools
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from dcap.errors import FormatError
+from dcap.formats import der
+from dcap.formats.certificate import Certificate
 from dcap.formats.pck_extensions import PckExtensions, SgxType
-from forge import Platform, World, der, pck
+from departures import FMSPC, World, oid
 
-OID = pck.SGX_EXTENSIONS
-SCALABLE = Platform(
+OID = "1.2.840.113741.1.13.1"
+STANDARD = PckExtensions(
+    ppid=bytes.fromhex("f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff"),
+    components=bytes((4, 4, 2, 2, 4, 1, 0, 5, *bytes(8))),
+    pce_svn=13,
+    cpu_svn=bytes((4, 4, 2, 2, 4, 1, 0, 5, *bytes(8))),
+    pce_id=bytes(2),
+    fmspc=bytes.fromhex("90C06F000000"),
+    sgx_type=0,
+)
+
+
+def platform(of: PckExtensions = STANDARD, **changes: Any) -> PckExtensions:
+    """A platform that differs in what is named."""
+    return msgspec.structs.replace(of, **changes)
+
+
+SCALABLE = platform(
     sgx_type=1,
-    platform_instance_id=pck.PLATFORM_INSTANCE_ID,
+    platform_instance_id=bytes.fromhex("a0a1a2a3a4a5a6a7a8a9aaabacadaeaf"),
     dynamic_platform=True,
     cached_keys=False,
     smt_enabled=True,
 )
-#: Platforms as the forge writes them, and what must be read of each.
-PLATFORMS: dict[str, Platform] = {
-    "Processor CA": Platform(),
+#: What may be certified of a platform.
+PLATFORMS: dict[str, PckExtensions] = {
+    "Processor CA": STANDARD,
     "Platform CA": SCALABLE,
-    "with integrity": dataclasses.replace(SCALABLE, sgx_type=2),
-    "all flags off": dataclasses.replace(
+    "with integrity": platform(SCALABLE, sgx_type=2),
+    "all flags off": platform(
         SCALABLE, dynamic_platform=False, cached_keys=False, smt_enabled=False
     ),
-    "one flag alone": Platform(smt_enabled=True),
-    "SVNs of 255 and a PCESVN of 16 bits": Platform(components=(255,) * 16, pcesvn=0xFFFF),
-    "SVNs of 128 (a zero octet in DER)": Platform(components=(128,) * 16, pcesvn=128),
-    "all zero": Platform(components=(0,) * 16, pcesvn=0, cpusvn=bytes(16)),
-    "CPUSVN unlike its components": Platform(cpusvn=b"\xee" * 16),
+    "one flag alone": platform(smt_enabled=True),
+    "SVNs of 255 and a PCESVN of 16 bits": platform(components=b"\xff" * 16, pce_svn=0xFFFF),
+    "SVNs of 128 (a zero octet in DER)": platform(components=b"\x80" * 16, pce_svn=128),
+    "all zero": platform(components=bytes(16), pce_svn=0, cpu_svn=bytes(16)),
+    "CPUSVN unlike its components": platform(cpu_svn=b"\xee" * 16),
 }
 
 
@@ -44,26 +62,31 @@ def refusal(data: bytes) -> FormatError:
 
 @pytest.mark.parametrize("name", PLATFORMS)
 def test_platforms_are_read_and_written_back(name: str) -> None:
-    """What Intel certifies of a platform is read, and writes back to the same DER."""
-    platform = PLATFORMS[name]
-    data = platform.encode()
+    """What Intel certifies of a platform, put together here, is read and writes back the same."""
+    wanted = PLATFORMS[name]
+    data = by_hand(wanted)
 
     read = PckExtensions.parse(data)
 
-    assert read == PckExtensions(
-        ppid=platform.ppid,
-        components=bytes(platform.components),
-        pce_svn=platform.pcesvn,
-        cpu_svn=platform.cpusvn,
-        pce_id=platform.pceid,
-        fmspc=platform.fmspc,
-        sgx_type=platform.sgx_type,
-        platform_instance_id=platform.platform_instance_id,
-        dynamic_platform=platform.dynamic_platform,
-        cached_keys=platform.cached_keys,
-        smt_enabled=platform.smt_enabled,
-    )
+    assert read == wanted
     assert read.to_der() == data
+
+
+def by_hand(of: PckExtensions) -> bytes:
+    """The extension in Intel's member order, without the writer under test."""
+    components = {f"m{i}": integer(svn) for i, svn in enumerate(of.components, 1)}
+    flags = (of.dynamic_platform, of.cached_keys, of.smt_enabled)
+    told = [member(f"7.{i}", boolean(flag)) for i, flag in enumerate(flags, 1) if flag is not None]
+    instance = of.platform_instance_id
+    return extension(
+        m1=octets(of.ppid),
+        m2=tcb(**components, m17=integer(of.pce_svn), m18=octets(of.cpu_svn)),
+        m3=octets(of.pce_id),
+        m4=octets(of.fmspc),
+        m5=enumerated(of.sgx_type),
+        m6=None if instance is None else octets(instance),
+        m7=der.sequence(*told) if told else None,
+    )
 
 
 @pytest.mark.parametrize("ca", ["processor", "platform"])
@@ -71,22 +94,53 @@ def test_the_extension_of_a_certificate_is_read(world: World, ca: str) -> None:
     """The extension in a certificate of either CA has its FMSPC and type."""
     issued = world.pck(ca=ca)
 
-    read = PckExtensions.parse(issued.platform.encode())
+    stated = Certificate.parse(issued.der).sgx_extension
+    assert stated is not None
+    read = PckExtensions.parse(stated)
 
-    assert read.fmspc == issued.fmspc
+    assert read.fmspc == FMSPC
     assert read.sgx_type == (SgxType.STANDARD if ca == "processor" else SgxType.SCALABLE)
     assert (read.platform_instance_id is None) == (ca == "processor")
 
 
+def integer(value: int, tag: int = der.INTEGER) -> bytes:
+    """An INTEGER of either sign, minimal two's complement."""
+    size = max(value, ~value).bit_length() // 8 + 1
+    return der.element(tag, value.to_bytes(size, "big", signed=True))
+
+
+def enumerated(value: int) -> bytes:
+    """An ENUMERATED of either sign."""
+    return integer(value, der.ENUMERATED)
+
+
+def octets(value: bytes) -> bytes:
+    """An OCTET STRING."""
+    return der.element(der.OCTET_STRING, value)
+
+
+def boolean(value: bool) -> bytes:
+    """A BOOLEAN; true is FF."""
+    return der.element(der.BOOLEAN, b"\xff" if value else b"\x00")
+
+
+NULL = der.element(der.NULL, b"")
+
+
+def named(content: bytes, value: bytes) -> bytes:
+    """A member by the content of its identifier."""
+    return der.sequence(der.element(der.OBJECT_IDENTIFIER, content), value)
+
+
 def member(suffix: str, value: bytes) -> bytes:
     """One member, by the last arcs of its identifier."""
-    return der.sequence(der.oid(f"{OID}.{suffix}"), value)
+    return named(oid(f"{OID}.{suffix}"), value)
 
 
 def tcb(**changes: bytes | None) -> bytes:
     """The TCB, with members replaced (`m17=…`) or left out (`None`)."""
-    parts: dict[str, bytes | None] = {f"m{i}": der.integer(i) for i in range(1, 18)}
-    parts["m18"] = der.octets(b"c" * 16)
+    parts: dict[str, bytes | None] = {f"m{i}": integer(i) for i in range(1, 18)}
+    parts["m18"] = octets(b"c" * 16)
     parts |= changes
     return der.sequence(
         *(member(f"2.{name[1:]}", value) for name, value in parts.items() if value is not None)
@@ -95,13 +149,13 @@ def tcb(**changes: bytes | None) -> bytes:
 
 #: A sound set of members, by number.
 MEMBERS: dict[int, bytes] = {
-    1: der.octets(b"p" * 16),
+    1: octets(b"p" * 16),
     2: tcb(),
-    3: der.octets(b"\0\0"),
-    4: der.octets(b"\x90\xc0\x6f\0\0\0"),
-    5: der.enumerated(1),
-    6: der.octets(b"i" * 16),
-    7: der.sequence(*(member(f"7.{i}", der.boolean(True)) for i in (1, 2, 3))),
+    3: octets(b"\0\0"),
+    4: octets(b"\x90\xc0\x6f\0\0\0"),
+    5: enumerated(1),
+    6: octets(b"i" * 16),
+    7: der.sequence(*(member(f"7.{i}", boolean(True)) for i in (1, 2, 3))),
 }
 
 
@@ -128,58 +182,58 @@ def flaws() -> Iterator[tuple[str, bytes]]:
         yield f"member {number} missing", extension(**{f"m{number}": None})
     for number, value in MEMBERS.items():
         yield f"member {number} twice", extension(member(str(number), value))
-    octets: dict[int, int] = {1: 16, 3: 2, 4: 6, 6: 16}
-    for number, size in octets.items():
+    sizes: dict[int, int] = {1: 16, 3: 2, 4: 6, 6: 16}
+    for number, size in sizes.items():
         for wrong in (0, size - 1, size + 1):
-            value = der.octets(b"\0" * wrong)
+            value = octets(b"\0" * wrong)
             yield f"member {number} of {wrong} bytes", extension(**{f"m{number}": value})
-        yield f"member {number} of another type", extension(**{f"m{number}": der.integer(1)})
+        yield f"member {number} of another type", extension(**{f"m{number}": integer(1)})
     for number in range(1, 19):
         yield f"TCB without member {number}", extension(m2=tcb(**{f"m{number}": None}))
     some: dict[str, dict[str, Any]] = {
-        "a component of 256": {"m1": der.integer(256)},
-        "a negative component": {"m1": der.integer(-1)},
-        "a component that is no integer": {"m1": der.octets(b"\1")},
-        "a padded component": {"m1": der.tlv(2, b"\0\1")},
-        "a PCESVN of 17 bits": {"m17": der.integer(65536)},
-        "a CPUSVN of 15 bytes": {"m18": der.octets(b"c" * 15)},
-        "a 19th member": {"m19": der.integer(0)},
-        "a member 0": {"m0": der.integer(0)},
-        "a member with more arcs": {"m1.1": der.integer(0)},
+        "a component of 256": {"m1": integer(256)},
+        "a negative component": {"m1": integer(-1)},
+        "a component that is no integer": {"m1": octets(b"\1")},
+        "a padded component": {"m1": der.element(2, b"\0\1")},
+        "a PCESVN of 17 bits": {"m17": integer(65536)},
+        "a CPUSVN of 15 bytes": {"m18": octets(b"c" * 15)},
+        "a 19th member": {"m19": integer(0)},
+        "a member 0": {"m0": integer(0)},
+        "a member with more arcs": {"m1.1": integer(0)},
     }
     for name, changes in some.items():
         yield f"TCB with {name}", extension(m2=tcb(**changes))
     twice = der.sequence(
-        *(member(f"2.{i}", der.integer(i)) for i in (*range(1, 18), 1)),
-        member("2.18", der.octets(b"c" * 16)),
+        *(member(f"2.{i}", integer(i)) for i in (*range(1, 18), 1)),
+        member("2.18", octets(b"c" * 16)),
     )
     yield "TCB with a component twice", extension(m2=twice)
     yield "TCB of nothing", extension(m2=der.sequence())
-    yield "type 3", extension(m5=der.enumerated(3))
-    yield "a negative type", extension(m5=der.enumerated(-1))
-    yield "a type of 32,000 bits", extension(m5=der.enumerated(1 << 32_000))
-    yield "a type that is an integer", extension(m5=der.integer(1))
+    yield "type 3", extension(m5=enumerated(3))
+    yield "a negative type", extension(m5=enumerated(-1))
+    yield "a type of 32,000 bits", extension(m5=enumerated(1 << 32_000))
+    yield "a type that is an integer", extension(m5=integer(1))
     flags = {
-        "a fourth flag": [member("7.4", der.boolean(True))],
-        "a flag twice": [member("7.1", der.boolean(True))] * 2,
-        "a flag that is an integer": [member("7.1", der.integer(1))],
-        "a flag of BER": [member("7.1", der.tlv(1, b"\1"))],
-        "a flag of an empty identifier": [der.sequence(der.tlv(6, b""), der.boolean(True))],
-        "a flag of another branch": [member("6.1", der.boolean(True))],
+        "a fourth flag": [member("7.4", boolean(True))],
+        "a flag twice": [member("7.1", boolean(True))] * 2,
+        "a flag that is an integer": [member("7.1", integer(1))],
+        "a flag of BER": [member("7.1", der.element(1, b"\1"))],
+        "a flag of an empty identifier": [named(b"", boolean(True))],
+        "a flag of another branch": [member("6.1", boolean(True))],
     }
     for name, parts in flags.items():
         yield name, extension(m7=der.sequence(*parts))
-    yield "an eighth member", extension(member("8", der.null()))
-    yield "another identifier", extension(der.sequence(der.oid("1.2.3"), der.null()))
-    yield "an empty identifier", extension(der.sequence(der.tlv(6, b""), der.null()))
+    yield "an eighth member", extension(member("8", NULL))
+    yield "another identifier", extension(named(oid("1.2.3"), NULL))
+    yield "an empty identifier", extension(named(b"", NULL))
     yield (
         "a member with something after it",
-        extension(m4=der.octets(b"\x90\xc0\x6f\0\0\0") + der.null()),
+        extension(m4=octets(b"\x90\xc0\x6f\0\0\0") + NULL),
     )
     yield "bytes after it", extension() + b"\0"
     yield "nothing", b""
     yield "an empty sequence", der.sequence()
-    yield "an octet string", der.octets(extension())
+    yield "an octet string", octets(extension())
 
 
 FLAWS = dict(flaws())
@@ -198,7 +252,7 @@ def test_one_flaw_refuses_the_extension(name: str) -> None:
 
 def test_every_truncation_is_refused() -> None:
     """An extension cut anywhere is refused."""
-    data = SCALABLE.encode()
+    data = by_hand(SCALABLE)
 
     for size in range(len(data)):
         assert refusal(data[:size]).code in ("pck-extensions", "der")
@@ -206,7 +260,7 @@ def test_every_truncation_is_refused() -> None:
 
 def test_every_flip_is_read_or_refused() -> None:
     """No flipped byte makes anything else than an extension or our error come out."""
-    data = SCALABLE.encode()
+    data = by_hand(SCALABLE)
 
     for at in range(len(data)):
         for mask in (0x01, 0x80, 0xFF):

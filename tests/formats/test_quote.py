@@ -16,12 +16,12 @@ from dcap.formats.certification import (
     PpidRsa3072,
 )
 from dcap.formats.quote import MAX_SIZE, Quote, quote_size, signed_part, write_quote
-from forge import Lengths, World
+from departures import Lengths, World
 
 
 @dataclass(frozen=True)
 class Case:
-    """One kind of quote: how the forge makes it, and what must be read of it."""
+    """One kind of quote: how it is made, and what must be read of it."""
 
     version: int
     tee: str
@@ -310,14 +310,14 @@ def test_platform_certification_data_both_ways(world: World, kind: int) -> None:
 
 
 @pytest.mark.parametrize("kind", PLATFORMS)
-def test_the_forges_platform_certification_data_are_read(world: World, kind: int) -> None:
-    """What the forge writes as types 1 to 3 has the PCESVN and PCE id of its platform."""
+def test_platform_certification_data_are_of_their_platform(world: World, kind: int) -> None:
+    """What a machine writes as types 1 to 3 has the PCESVN and PCE id of its platform."""
     pck = world.pck()
 
     platform = Quote.parse(world.quote(4, cert_type=kind, pck=pck)).certification.platform()
 
-    assert platform.cpu_svn == pck.platform.cpusvn
-    assert (platform.pce_svn, platform.pce_id) == (pck.platform.pcesvn, pck.platform.pceid)
+    assert platform.cpu_svn == pck.platform.cpu_svn
+    assert (platform.pce_svn, platform.pce_id) == (pck.platform.pce_svn, pck.platform.pce_id)
 
 
 @pytest.mark.parametrize("kind", PLATFORMS)

@@ -12,7 +12,10 @@ from dcap.formats import enclave_identity, tcb_info
 from dcap.formats.enclave_identity import EnclaveIdentity
 from dcap.formats.tcb_evaluation_numbers import TcbEvaluationNumbers
 from dcap.formats.tcb_info import TcbInfo
-from forge import World, documents, pck
+from dcap.simulator.documents import ENCLAVES
+from dcap.simulator.tcb_model import FIRST, PCE_SVN
+from departures import FMSPC, World
+from departures.documents import EVALUATION
 
 Edit = Callable[[dict[str, Any]], object]
 
@@ -59,16 +62,13 @@ def test_both_versions_mean_the_same(world: World, kind: str) -> None:
     assert info.body == body
     assert info.version == document["version"]
     assert info.id == KINDS[kind]["tee"]
-    assert (info.fmspc, info.pce_id) == (pck.FMSPC, pck.PCEID)
-    assert info.evaluation_data_number == documents.EVALUATION
+    assert (info.fmspc, info.pce_id) == (FMSPC, bytes(2))
+    assert info.evaluation_data_number == EVALUATION
     assert info.issue_date == datetime(2025, 12, 31, tzinfo=UTC)
     assert info.next_update == datetime(2026, 1, 30, tzinfo=UTC)
     assert [
         (level.status, level.components, level.pce_svn, level.advisory_ids) for level in info.levels
-    ] == [
-        (status, bytes(components), pcesvn, tuple(advisories))
-        for status, _, components, pcesvn, _, advisories in documents.LEVELS
-    ]
+    ] == [(rung.status, rung.components, PCE_SVN, rung.advisory_ids) for rung in FIRST.platform]
     assert all((level.tdx_components is None) == (info.id == "SGX") for level in info.levels)
 
 
@@ -79,15 +79,15 @@ def test_modules_of_a_td_document_are_read(world: World) -> None:
     assert info.tdx_module is not None
     assert (info.tdx_module.mr_signer, info.tdx_module.attributes_mask) == (bytes(48), b"\xff" * 8)
     assert info.tdx_module_identities is not None
-    assert [identity.id for identity in info.tdx_module_identities] == ["TDX_03", "TDX_01"]
-    assert [level.isv_svn for level in info.tdx_module_identities[1].levels] == [6, 5, 1]
+    assert [identity.id for identity in info.tdx_module_identities] == ["TDX_01", "TDX_03"]
+    assert [level.isv_svn for level in info.tdx_module_identities[0].levels] == [6, 4, 2]
     assert TcbInfo.parse(world.tcb_info("SGX")).tdx_module is None
 
 
 @pytest.mark.parametrize("order", ["as given", "reversed", "shuffled"])
 def test_levels_are_sorted_whatever_their_order(world: World, order: str) -> None:
     """Levels come out highest first, in whichever order Intel sends them (pitfall 5)."""
-    levels = documents.default_levels("TDX", 3)
+    levels = world.tcb_levels("TDX")[::2]
     mixed = {
         "as given": levels,
         "reversed": levels[::-1],
@@ -98,7 +98,7 @@ def test_levels_are_sorted_whatever_their_order(world: World, order: str) -> Non
 
     assert [level.status for level in info.levels] == [
         "UpToDate",
-        "SWHardeningNeeded",
+        "ConfigurationNeeded",
         "OutOfDate",
         "Revoked",
     ]
@@ -107,9 +107,9 @@ def test_levels_are_sorted_whatever_their_order(world: World, order: str) -> Non
 def test_pcesvn_and_tdx_components_break_ties(world: World) -> None:
     """Of levels with equal components the higher PCESVN, then the higher TDX components, lead."""
     levels = [
-        world.tcb_level("OutOfDate", pcesvn=5, tdx=(9,) * 16),
-        world.tcb_level("SWHardeningNeeded", pcesvn=300, tdx=(1,) * 16),
-        world.tcb_level("UpToDate", pcesvn=300, tdx=(2,) * 16),
+        world.tcb_level("OutOfDate", pce_svn=5, tdx=(9,) * 16),
+        world.tcb_level("SWHardeningNeeded", pce_svn=300, tdx=(1,) * 16),
+        world.tcb_level("UpToDate", pce_svn=300, tdx=(2,) * 16),
     ]
 
     info = TcbInfo.parse(world.tcb_info("TDX", levels=levels))
@@ -117,11 +117,24 @@ def test_pcesvn_and_tdx_components_break_ties(world: World) -> None:
     assert [level.status for level in info.levels] == ["UpToDate", "SWHardeningNeeded", "OutOfDate"]
 
 
+def test_components_come_before_the_pcesvn(world: World) -> None:
+    """The level of higher components leads, however low its PCESVN: components are compared first."""
+    levels = [
+        world.tcb_level("OutOfDate", (1,) * 16, pce_svn=300),
+        world.tcb_level("UpToDate", (2,) * 16, pce_svn=5),
+    ]
+
+    info = TcbInfo.parse(world.tcb_info(levels=levels))
+
+    assert [level.status for level in info.levels] == ["UpToDate", "OutOfDate"]
+
+
 def test_names_of_components_are_read(world: World) -> None:
     """Category and type of a component are Intel's words for what raises it."""
 
     def name(document: dict[str, Any]) -> None:
         component(document)[0] |= {"category": "BIOS", "type": "Early Microcode Update"}
+        component(document)[1] = {"svn": 3}
 
     info = TcbInfo.parse(world.tcb_info("SGX", edit=name))
 
@@ -236,30 +249,30 @@ def test_members_nobody_knows_are_let_be(world: World) -> None:
     assert TcbInfo.parse(world.tcb_info("TDX", edit=extend)).levels[0].status == "UpToDate"
 
 
-@pytest.mark.parametrize("name", documents.ENCLAVES)
+@pytest.mark.parametrize("name", sorted(ENCLAVES))
 def test_identities_are_read_and_written_back(world: World, name: str) -> None:
     """The identity of each of Intel's enclaves is read, and writes back to the signed bytes."""
     body = world.qe_identity(name)
-    mr_signer, isv_prod_id, newest = documents.ENCLAVES[name]
+    mr_signer, isv_prod_id = ENCLAVES[name]
 
     identity = EnclaveIdentity.parse(body)
 
     assert enclave_identity.write_wire(enclave_identity.parse_wire(body)) == body
     assert (identity.body, identity.id, identity.version) == (body, name, 2)
-    assert (identity.mr_signer, identity.isv_prod_id) == (mr_signer, isv_prod_id)
+    assert (identity.mr_signer, identity.isv_prod_id) == (bytes.fromhex(mr_signer), isv_prod_id)
     assert identity.attributes == bytes.fromhex("11" + "00" * 15)
     assert identity.attributes_mask == bytes.fromhex("fbffffffffffffff" + "00" * 8)
     assert (identity.misc_select, identity.misc_select_mask) == (bytes(4), b"\xff" * 4)
-    assert [level.isv_svn for level in identity.levels] == [newest, newest - 1, 1]
+    assert [level.isv_svn for level in identity.levels] == [8, 7, 6, 5, 4]
 
 
 def test_identity_levels_are_sorted(world: World) -> None:
     """Levels of an identity come out highest first."""
-    levels = documents.isvsvn_levels(8)
+    levels = world.isvsvn_levels()
 
     identity = EnclaveIdentity.parse(world.qe_identity(levels=levels[::-1]))
 
-    assert [level.isv_svn for level in identity.levels] == [8, 7, 1]
+    assert [level.isv_svn for level in identity.levels] == [8, 7, 6, 5, 4]
 
 
 def test_version_3_is_of_the_td_qe_alone(world: World) -> None:

@@ -3,8 +3,8 @@
     python tests/fuzz/fuzz_evidence.py -runs=200000 -max_len=16384 .fuzz/corpus
 
 The first byte of an input picks what reads the rest (`TARGETS`). Only `DcapError` may come out of a
-reader; nothing at all out of `appraise`, which moreover accepts no quote but the forged genuine one.
-A hang counts as an escape (`-timeout`, 10 s unless given). Seeds come from `tests/forge`, and from the
+reader; nothing at all out of `appraise`, which moreover accepts no quote but the simulated genuine one.
+A hang counts as an escape (`-timeout`, 10 s unless given). Seeds come from the simulator, and from the
 real vectors where they lie; they are written into the corpus folder, crashes beside it.
 
 Exit status: 0 nothing found, 2 atheris is not there for this Python, anything else: found something.
@@ -50,7 +50,7 @@ with atheris.instrument_imports(include=["dcap"]):
     from dcap.formats.tcb_info import TcbInfo
     from dcap.verification import Evidence, check_endorsements
 
-from forge import World  # noqa: E402 - after the instrumented imports, which it makes too
+from departures import World  # noqa: E402 - after the instrumented imports, which it makes too
 from worlds import AT, Vector, anchor_of, collateral_of, vector_names  # noqa: E402
 
 WORLD = World(at=AT)
@@ -134,14 +134,14 @@ def policy(data: bytes) -> None:
 
 
 def judged_quote(data: bytes) -> None:
-    """A quote, judged under genuine collateral: a result, and accepted only if it is a forged one."""
+    """A quote, judged under genuine collateral: a result, and accepted only if it is a simulated one."""
     for proof in PROOFS:
         result = appraise(data, proof, ANY)
         result.explain()
         if result.accepted and result.evidence is not None:
             quote = result.evidence.quote
             if quote.signed_bytes not in {Quote.parse(q).signed_bytes for q in QUOTES.values()}:
-                raise AssertionError("a quote was accepted that the forge did not sign")
+                raise AssertionError("a quote was accepted that no simulated machine signed")
 
 
 def judged_collateral(data: bytes) -> None:

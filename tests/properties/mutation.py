@@ -1,6 +1,6 @@
 """What the property tests change, and how: genuine evidence, and small mutations of its bytes.
 
-Subjects come from the forge, and from the real vectors where they lie. A mutation is drawn as a few
+Subjects come from the simulator, and from the real vectors where they lie. A mutation is drawn as a few
 numbers, so that Hypothesis can shrink it.
 """
 
@@ -20,7 +20,7 @@ from dcap.formats.crl import Crl
 from dcap.formats.quote import Quote, write_quote
 from dcap.formats.signed_json import SignedJson
 from dcap.verification import INTEL_SGX_ROOT, TrustAnchor
-from forge import World
+from departures import World
 from worlds import AT, Vector, anchor_of, collateral_of, vector_names
 
 CERTIFICATE = "CERTIFICATE"
@@ -32,7 +32,7 @@ VECTORS = (
     "libsignal-dcap-9a1589--alt-outofdate-tcbv2-e15",
     "openenclave-evidence-334652",
 )
-FORGED = ((3, "sgx"), (4, "sgx"), (4, "tdx"), (5, "tdx"))
+SIMULATED = ((3, "sgx"), (4, "sgx"), (4, "tdx"), (5, "tdx"))
 
 
 class Subject(msgspec.Struct, frozen=True):
@@ -49,15 +49,15 @@ class Subject(msgspec.Struct, frozen=True):
 def subjects() -> tuple[Subject, ...]:
     """All of them; each is accepted under the most open policy."""
     world = World(at=AT)
-    forged = [
+    simulated = [
         Subject(
-            f"forged v{version} {tee}",
+            f"simulated v{version} {tee}",
             world.quote(version, tee),
             collateral_of(world.collateral(tee)),
             AT,
             anchor_of(world),
         )
-        for version, tee in FORGED
+        for version, tee in SIMULATED
     ]
     present = set(vector_names())
     real = [
@@ -65,10 +65,10 @@ def subjects() -> tuple[Subject, ...]:
         for name in VECTORS
         if name in present and (v := Vector(name))
     ]
-    return (*forged, *real)
+    return (*simulated, *real)
 
 
-a_subject = st.sampled_from(range(len(FORGED) + len(VECTORS))).map(
+a_subject = st.sampled_from(range(len(SIMULATED) + len(VECTORS))).map(
     lambda i: subjects()[i % len(subjects())]
 )
 

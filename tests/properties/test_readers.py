@@ -19,7 +19,7 @@ from dcap.formats.signed_json import SignedJson
 from dcap.formats.tcb_evaluation_numbers import TcbEvaluationNumbers
 from dcap.formats.tcb_info import TcbInfo
 from dcap.verification import check_endorsements
-from forge import World
+from departures import World
 from properties.mutation import (
     Mutation,
     Subject,
@@ -47,7 +47,7 @@ READERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "container": (recognise, WORLD.quote().hex().encode()),
     "certificate": (Certificate.parse, PCK.der),
     "chain": (Certificate.parse_chain, PCK.chain_pem),
-    "SGX extension": (PckExtensions.parse, PCK.platform.encode()),
+    "SGX extension": (PckExtensions.parse, PCK.platform.to_der()),
     "CRL": (Crl.parse, WORLD.crl(revoked=[1, 2, 3])),
     "CRL in PEM": (Crl.parse, WORLD.crl(revoked=[1, 2, 3], encoding="pem")),
     "TCB info": (TcbInfo.parse, WORLD.tcb_info("TDX")),

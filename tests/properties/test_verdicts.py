@@ -19,7 +19,7 @@ from dcap import AttestationResult, Policy, Quote, appraise
 from dcap.appraisal.policy import ACCEPTABLE
 from dcap.formats import pem
 from dcap.formats.collateral import Collateral
-from forge import World
+from departures import World
 from properties.mutation import (
     CERTIFICATE,
     Mutation,

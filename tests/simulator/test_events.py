@@ -179,6 +179,7 @@ def test_a_revoked_pck_is_refused_and_other_machines_are_not(new_world: World) -
     PlatformAdded("other").apply(new_world)
     PckRevoked().apply(new_world)
     assert failures(judged(new_world)) == ["pck-revocation"]
+    assert [entry.date for entry in new_world.intel.revoked["platform"]] == [new_world.at] * 7
     other = new_world.platform("other")
     result = appraise(
         other.quote(),
@@ -188,6 +189,22 @@ def test_a_revoked_pck_is_refused_and_other_machines_are_not(new_world: World) -
         anchor=TrustAnchor.insecure_test_root(new_world.intel.root.certificate),
     )
     assert result.accepted
+
+
+def test_an_old_pck_of_a_revoked_machine_is_refused_too(new_world: World) -> None:
+    """A certificate below the machine's TCB, which it was issued as well, is on the list."""
+    PckRevoked().apply(new_world)
+    new_world.platform().set_status("SWHardeningNeeded")
+    assert "pck-revocation" in failures(judged(new_world))
+
+
+def test_a_machine_that_is_issued_a_new_pck_can_be_revoked_again(new_world: World) -> None:
+    """The certificate of a TCB that came later is not on the list, until the event comes again."""
+    for event in (PckRevoked(), RecoveryAnnounced(), RecoveryPromoted(), PlatformUpdated()):
+        event.apply(new_world)
+    assert judged(new_world).accepted
+    PckRevoked().apply(new_world)
+    assert failures(judged(new_world)) == ["pck-revocation"]
 
 
 @pytest.mark.parametrize(

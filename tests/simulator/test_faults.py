@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from dcap import AttestationResult, Policy, appraise
-from dcap.cli.glossary import ERROR_CODES
+from dcap.cli.vocabulary import ERROR_CODES
 from dcap.simulator import World
 from dcap.simulator.faults import (
     FAULTS,

@@ -33,19 +33,23 @@ def test_the_log_holds_no_identifiers() -> None:
         "/IntelSGXRootCA.der",
         "/thim/sgx/certification/v4/qe/identity",
         "/thim/tdx/certification/v4/qe/identity",
+        "/metadata/instance?api-version=2021-02-01",
         "/alibaba/sgx/certification/v4/rootcacrl",
         "/alibaba/tdx/certification/v4/qe/identity",
     ],
 )
 def test_each_service_answers_below_its_prefix(path: str) -> None:
     """The beginning of the path tells the service."""
-    assert services(World("log"))(HttpRequest(target=path)).status == 200
+    asked = HttpRequest(target=path, headers=(("Metadata", "true"),))
+    assert services(World("log"))(asked).status == 200
 
 
 @pytest.mark.parametrize(
     "path",
     [
         "/metadata/THIM/sgx/certification/v4/qe/identity",
+        "/metadata/instances?api-version=2021-02-01",
+        "/metadata/instance/compute?api-version=2021-02-01",
         "/alibaba/IntelSGXRootCA.der",
         "/thim",
         "/thimble/sgx/certification/v4/qe/identity",
@@ -53,5 +57,7 @@ def test_each_service_answers_below_its_prefix(path: str) -> None:
     ],
 )
 def test_nothing_answers_elsewhere(path: str) -> None:
-    """A service has its own routes and no other's."""
-    assert services(World("log"))(HttpRequest(target=path)).status == 404
+    """A service has its own routes and no other's; a 404 has its `Request-ID` all the same."""
+    answer = services(World("log"))(HttpRequest(target=path))
+    assert answer.status == 404
+    assert answer.header("Request-ID")

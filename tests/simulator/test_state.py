@@ -1,6 +1,7 @@
 """A world in a directory: what is kept, what another process sees, and what a broken file is."""
 
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,7 @@ from dcap.simulator.events import (
     StatusSet,
 )
 from dcap.simulator.services import services
-from dcap.simulator.state import State, WorldDirectory
+from dcap.simulator.state import WorldDirectory
 from dcap.simulator.world import AT
 from worlds import ROOT
 
@@ -167,6 +168,7 @@ def test_a_service_whose_state_breaks_says_so(directory: WorldDirectory) -> None
     answer = serve(HttpRequest(target="/"))
     assert answer.status == 500
     assert b"simulator-state" in answer.body
+    assert str(directory.path).encode() not in answer.body
     directory.reset()
     assert serve(HttpRequest(target="/")).status == 200
 
@@ -191,21 +193,29 @@ def test_a_state_can_be_written_by_hand(directory: WorldDirectory) -> None:
     assert world.platforms["node-1"].svn == 4
 
 
+def written(**changed: object) -> str:
+    """A state by hand, with members changed; those that are None are left out."""
+    state = {"schema": 1, "seed": "dcap", "at": "2026-01-01T00:00:00Z", "events": [], **changed}
+    return json.dumps({name: value for name, value in state.items() if value is not None})
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "",
         "nonsense",
         "[]",
-        '{"seed": 1}',
-        '{"schema": 2}',
-        '{"unknown": 1}',
-        '{"at": "2026-01-01T00:00:00"}',
-        '{"events": [{"event": "nonsense"}]}',
-        '{"events": [{"event": "status-set", "status": "Fine"}]}',
+        "{}",
+        *(written(**{name: None}) for name in ("schema", "seed", "at", "events")),
+        written(seed=1),
+        written(schema=2),
+        written(unknown=1),
+        written(at="2026-01-01T00:00:00"),
+        written(events=[{"event": "nonsense"}]),
+        written(events=[{"event": "status-set", "status": "Fine"}]),
         '{"events": ' + "[" * 100_000,
     ],
-    ids=lambda text: text[:24] or "empty",
+    ids=lambda text: text[:100] or "empty",
 )
 def test_a_file_that_is_no_state_is_refused(directory: WorldDirectory, text: str) -> None:
     """The refusal names the file and what mends it; the file is not touched."""
@@ -223,19 +233,84 @@ def test_a_file_that_is_no_state_is_refused(directory: WorldDirectory, text: str
 def test_events_that_cannot_have_happened_are_refused(directory: WorldDirectory) -> None:
     """A list of events that was edited into nonsense does not make some other world."""
     directory.path.mkdir(parents=True)
-    (directory.path / "state.json").write_text('{"events": [{"event": "recovery-promoted"}]}')
+    (directory.path / "state.json").write_text(written(events=[{"event": "recovery-promoted"}]))
     with pytest.raises(ConfigError, match="no recovery is waiting"):
         directory.world()
 
 
-def test_a_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
-    """A file stands where the directory should be."""
+def test_the_truth_of_the_states_above_is_read(directory: WorldDirectory) -> None:
+    """Nothing changed, the state by hand is a world."""
+    directory.path.mkdir(parents=True)
+    (directory.path / "state.json").write_text(written())
+    assert directory.world().seed == b"dcap"
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    """The refusal says that it is a file, and names it; nothing is said of a state."""
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ConfigError) as refused:
+    with pytest.raises(ConfigError, match="a file; a simulated world lies in a folder") as refused:
         WorldDirectory(tmp_path / "file").world()
+    assert refused.value.code == "simulator-state"
+    assert refused.value.where == str(tmp_path / "file")
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    """A file stands where a folder above it should be."""
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ConfigError, match="can be kept there") as refused:
+        WorldDirectory(tmp_path / "file" / "deeper").world()
     assert refused.value.code == "simulator-state"
 
 
-def test_the_default_state_is_the_default_world() -> None:
+def test_the_default_state_is_the_default_world(directory: WorldDirectory) -> None:
     """Nothing given: the seed and instant of `World` itself."""
-    assert (State().replay().seed, State().replay().at) == (World().seed, World().at)
+    for made in (directory.world(), directory.reset()):
+        assert (made.seed, made.at) == (World().seed, World().at)
+
+
+def test_one_process_serves_a_world(directory: WorldDirectory) -> None:
+    """A second claim is refused with the process that holds it; when that lets go, it is free."""
+    with directory.claim():
+        second = WorldDirectory(directory.path)
+        mine = f"process {os.getpid()}"
+        with pytest.raises(ConfigError, match=mine) as refused, second.claim():
+            pass
+        assert refused.value.code == "simulator-running"
+        assert refused.value.where == str(directory.path)
+    with WorldDirectory(directory.path).claim():
+        pass
+
+
+def test_a_claim_ends_with_its_process(directory: WorldDirectory) -> None:
+    """Killed without a chance to tidy up, a process holds nothing any more."""
+    code = (
+        "import sys, time; from pathlib import Path\n"
+        "from dcap.simulator.state import WorldDirectory\n"
+        "with WorldDirectory(Path(sys.argv[1])).claim(): print(flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(directory.path)],
+        env={"PYTHONPATH": str(ROOT / "src")},
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(ConfigError, match=f"process {process.pid}"), directory.claim():
+            pass
+        process.kill()
+    with directory.claim():
+        pass
+
+
+def test_another_seed_needs_a_world_that_nobody_serves(directory: WorldDirectory) -> None:
+    """While services run, a reset keeps the seed, or is refused and changes nothing."""
+    directory.record(RecoveryAnnounced())
+    with directory.claim():
+        before = directory.state()
+        with pytest.raises(ConfigError) as refused:
+            WorldDirectory(directory.path).reset("another seed")
+        assert refused.value.code == "simulator-running"
+        assert directory.state() == before
+        directory.reset()
+        assert directory.state() != before
+    assert directory.reset("another seed").seed == b"another seed"

@@ -196,3 +196,20 @@ def test_copies_may_be_old(intel: World) -> None:
 def test_what_azure_does_not_have(send: Handler, path: str) -> None:
     """Other resources and versions are 404."""
     assert send(get(path, ("fmspc", "00" * 6))).status == 404
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "status"),
+    [
+        ("?api-version=2021-02-01", (("metadata", "true"),), 200),
+        ("?api-version=2021-02-01", (), 400),
+        ("", (("metadata", "true"),), 400),
+    ],
+)
+def test_a_vm_is_told_its_region(
+    intel: World, query: str, headers: tuple[tuple[str, str], ...], status: int
+) -> None:
+    """The metadata service names the region, for who says which version and sends the header."""
+    answer = services(intel)(HttpRequest(target=f"/metadata/instance{query}", headers=headers))
+    assert answer.status == status
+    assert (answer.body == b'{"compute":{"location":"westeurope"}}') == (status == 200)

@@ -1,4 +1,4 @@
-"""A desk to sit at: a folder with a forged world in files, and `dcap` run in it, in this process.
+"""A desk to sit at: a folder with a simulated world in files, and `dcap` run in it, in this process.
 
 The same world every time, byte for byte, so that what `dcap` prints can be written down verbatim.
 """
@@ -15,11 +15,11 @@ from pathlib import Path
 
 from dcap.cli.main import main
 from dcap.formats.collateral import Collateral
-from forge import World
+from departures import World, components_of
 from worlds import AT, collateral_of
 
 PROMPT = "$ "
-#: The instant of the forged world, as --at takes it.
+#: The instant of the simulated world, as --at takes it.
 NOW = "2026-01-01T00:00:00Z"
 
 POLICY = """\
@@ -56,9 +56,9 @@ class Outcome:
 
 
 def write_world(folder: Path, world: World | None = None) -> Path:
-    """Write the forged world into `folder`: quotes, collateral, root, a policy."""
+    """Write the simulated world into `folder`: quotes, collateral, root, a policy."""
     world = world or World(at=AT)
-    old = world.pck(components=(4, 3, 2, 2, 4, 1, 0, 4) + (0,) * 8, pcesvn=12)
+    old = world.pck(components=components_of("OutOfDate"))
     genuine = world.quote()
     files = {
         "quote.bin": genuine,
@@ -66,7 +66,7 @@ def write_world(folder: Path, world: World | None = None) -> Path:
         "quote.hex": genuine.hex().encode(),
         "td.bin": world.quote(tee="tdx"),
         "old.bin": world.quote(pck=old),
-        "debug.bin": world.quote(body={"flags": 0x07}),
+        "debug.bin": world.quote(body={"attributes": b"\x07"}),
         "forged.bin": world.quote(signing_key=world.key("somebody else")),
         "cut.bin": genuine[:-500],
         "raw-ppid.bin": world.quote(cert_type=3),
@@ -101,12 +101,12 @@ class _Screen(io.StringIO):
 
 @contextlib.contextmanager
 def _environment(more: dict[str, str]) -> Iterator[None]:
-    """The environment without anything that steers `dcap`, and with `more`."""
+    """The environment without anything that steers `dcap`, off the network, and with `more`."""
     before = dict(os.environ)
     for name in before:
-        if name.startswith("DCAP_") or name == "NO_COLOR":
+        if name.startswith("DCAP_") or name in ("NO_COLOR", "QCNL_CONF_PATH"):
             del os.environ[name]
-    os.environ.update(more)
+    os.environ.update({"DCAP_OFFLINE": "1", "DCAP_CACHE": "off", **more})
     try:
         yield
     finally:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from forge import World
+from departures import World
 from transcripts.desk import PROMPT, replay, write_world
 
 SESSIONS = sorted(Path(__file__).parent.glob("*.txt"))
@@ -16,7 +16,7 @@ SESSIONS = sorted(Path(__file__).parent.glob("*.txt"))
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory, world: World) -> Path:
-    """A folder with the forged world in files."""
+    """A folder with the simulated world in files."""
     return write_world(tmp_path_factory.mktemp("desk"), world)
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.hashes import SHA384
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from trial import (
     assert_accepted,
     assert_rejected,
@@ -23,16 +24,19 @@ from trial import (
     twin,
 )
 
-from forge import Extension, World, certificates, keys
-from forge import der as asn1
+from dcap.formats import der as asn1
+from dcap.formats import pem
+from dcap.formats.certificate import ECDSA_WITH_SHA256, Extension, write_public_key
+from departures import World, extension
+from departures.issued import BASIC_CONSTRAINTS, KEY_USAGE, P256_ORDER
 from worlds import AT
 
-N = keys.P256_ORDER
+N = P256_ORDER
 DAY = timedelta(days=1)
 
 
 def _pair(r: bytes, s: bytes) -> bytes:
-    return asn1.sequence(asn1.tlv(2, r), asn1.tlv(2, s))
+    return asn1.sequence(asn1.element(2, r), asn1.element(2, s))
 
 
 def _minimal(value: int) -> bytes:
@@ -100,43 +104,63 @@ def test_a_crl_signature_has_one_writing(world: World, writing: str) -> None:
 
 def test_signatures_of_other_algorithms_are_refused(world: World) -> None:
     """The profile has one algorithm: a true signature over SHA-384 is not readable, nor is P-384."""
-    ca = pck_ca_twin(world, digest=SHA384())
+    ca = pck_ca_twin(world, sha384=True)
     quote = world.quote(pck=world.pck(chain=(ca, world.root)))
     assert_rejected(judged(world, quote), "pck-chain-format")
-    collateral = endorsed(world, pck_crl_digest=SHA384())
+    collateral = endorsed(world, pck_crl_sha384=True)
     assert_rejected(judged(world, collateral=collateral), "pck-crl-format")
-    wide = world.key("wide", "P-384")
-    quote = world.quote(pck=world.pck(spki=keys.spki(wide)))
+    wide = ec.derive_private_key(5, ec.SECP384R1()).public_key()
+    spki = wide.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    quote = world.quote(pck=world.pck(spki=spki))
     assert_rejected(judged(world, quote), "pck-chain-format")
 
 
 # Certificates
 
 
+VERSION_3 = bytes.fromhex("a003020102")
+
+
+def _without_version(tbs: bytes) -> bytes:
+    """A signed part as version 1 has it."""
+    start, _ = asn1.whole(tbs, asn1.SEQUENCE)
+    assert tbs.startswith(VERSION_3, start)
+    return asn1.sequence(tbs[start + len(VERSION_3) :])
+
+
 def _known_twice(_: World) -> dict[str, Any]:
-    return {"extra": [Extension(certificates.KEY_USAGE, b"\x03\x02\x01\x06")]}
+    return {"extra": [Extension(KEY_USAGE, b"\x03\x02\x01\x06")]}
 
 
 CERTIFICATES: dict[str, tuple[Callable[[World], dict[str, Any]], str]] = {
     "an extension twice": (_known_twice, "pck-chain-format"),
     "an unknown critical extension": (
-        lambda _: {"extra": [Extension("1.2.3.4", b"\x05\x00", critical=True)]},
+        lambda _: {"extra": [extension("1.2.3.4", b"\x05\x00", critical=True)]},
         "pck-chain-roles",
     ),
     "no basic constraints": (
-        lambda _: {"omit": [certificates.BASIC_CONSTRAINTS]},
+        lambda _: {"omit": [BASIC_CONSTRAINTS]},
         "pck-chain-roles",
     ),
-    "no key usage": (lambda _: {"omit": [certificates.KEY_USAGE]}, "pck-chain-roles"),
+    "no key usage": (lambda _: {"omit": [KEY_USAGE]}, "pck-chain-roles"),
     "a leaf's key usage": (lambda _: {"key_cert_sign": False}, "pck-chain-roles"),
     "not a CA": (lambda _: {"ca": False, "path_length": None}, "pck-chain-roles"),
     "an SGX extension": (
-        lambda world: {"extra": [world.pck().platform.extension()]},
+        lambda world: {"extra": [world.pck().extension]},
         "pck-chain-roles",
     ),
-    "version 1": (lambda _: {"version": 1}, "pck-chain-format"),
-    "version 2": (lambda _: {"version": 2}, "pck-chain-format"),
-    "a negative serial": (lambda _: {"serial": -1}, "pck-chain-format"),
+    "version 1": (lambda _: {"edit": _without_version}, "pck-chain-format"),
+    "version 2": (
+        lambda _: {"edit": lambda tbs: tbs.replace(VERSION_3, b"\xa0\x03\x02\x01\x01", 1)},
+        "pck-chain-format",
+    ),
+    "a negative serial": (
+        lambda _: {
+            "serial": 127,
+            "edit": lambda tbs: tbs.replace(b"\x02\x01\x7f", b"\x02\x01\xff"),
+        },
+        "pck-chain-format",
+    ),
     "a spelt curve": (lambda _: {"explicit_curve": True}, "pck-chain-format"),
     "another issuer's name": (
         lambda world: {"issuer_name": world.name("Intel SGX TCB Signing")},
@@ -159,7 +183,7 @@ def test_an_odd_ca_certificate_is_refused_though_the_root_signed_it(
 
 @pytest.mark.parametrize(
     "changes",
-    [{"ca": True, "key_cert_sign": False}, {"key_cert_sign": True}, {"omit": ["2.5.29.15"]}],
+    [{"ca": True, "key_cert_sign": False}, {"key_cert_sign": True}, {"omit": [KEY_USAGE]}],
     ids=["a CA", "signs certificates", "no key usage"],
 )
 def test_an_odd_end_certificate_is_refused_though_the_root_signed_it(
@@ -175,7 +199,7 @@ def test_an_odd_end_certificate_is_refused_though_the_root_signed_it(
         pck,
         "Intel SGX PCK Certificate",
         issuer=world.processor_ca,
-        **{**changes, "extra": [pck.platform.extension()]},
+        **{**changes, "extra": [pck.extension]},
     )
     chain = world.chain(leaf, world.processor_ca, world.root)
     assert_rejected(judged(world, world.quote(cert_data=chain)), "pck-chain-roles")
@@ -184,7 +208,7 @@ def test_an_odd_end_certificate_is_refused_though_the_root_signed_it(
         pck,
         "Intel SGX PCK Certificate",
         issuer=world.processor_ca,
-        extra=[pck.platform.extension()],
+        extra=[pck.extension],
     )
     chain = world.chain(fit, world.processor_ca, world.root)
     assert_accepted(judged(world, world.quote(cert_data=chain)))
@@ -196,23 +220,12 @@ def test_bytes_around_a_certificate_are_refused(world: World, oddity: str) -> No
     leaf = world.pck().der
     der = {"trailing": leaf + b"\0", "truncated": leaf[:-1], "nested": asn1.sequence(leaf)}[oddity]
     rest = world.chain(world.processor_ca, world.root)
-    quote = world.quote(cert_data=certificates.pem("CERTIFICATE", der) + rest)
+    quote = world.quote(cert_data=pem.encode(der, "CERTIFICATE") + rest)
     assert_rejected(judged(world, quote), "pck-chain-format")
 
 
-class _Name:
-    """A distinguished name of any bytes, for the forge."""
-
-    def __init__(self, content: bytes) -> None:
-        self.content = content
-
-    def public_bytes(self) -> bytes:
-        """The DER."""
-        return self.content
-
-
 #: A common name whose length runs past the name.
-_BROKEN_NAME: Any = _Name(asn1.sequence(b"\x06\x03\x55\x04\x03\x0c\x7fab"))
+_BROKEN_NAME = asn1.sequence(b"\x06\x03\x55\x04\x03\x0c\x7fab")
 
 
 def test_a_broken_name_is_a_finding(world: World) -> None:
@@ -229,14 +242,14 @@ def test_a_broken_name_is_a_finding(world: World) -> None:
 
 def test_an_extension_without_a_value_is_a_finding(world: World) -> None:
     """A certificate that ends inside its last extension is found, and raises nothing."""
-    algorithm = asn1.sequence(asn1.oid("1.2.840.10045.4.3.2"))
-    name = world.name("Intel SGX PCK Certificate").public_bytes()
+    name = world.name("Intel SGX PCK Certificate")
+    bare = asn1.sequence(asn1.sequence(asn1.element(asn1.OBJECT_IDENTIFIER, KEY_USAGE)))
     tbs = asn1.sequence(
-        asn1.explicit(0, asn1.integer(2)), asn1.integer(1), algorithm, name,
-        asn1.sequence(asn1.time(AT - DAY), asn1.time(AT + DAY)), name, keys.spki(world.key("x")),
-        asn1.explicit(3, asn1.sequence(asn1.sequence(asn1.oid(certificates.KEY_USAGE)))),
+        VERSION_3, asn1.integer(1), ECDSA_WITH_SHA256, name,
+        asn1.sequence(asn1.write_moment(AT - DAY), asn1.write_moment(AT + DAY)), name,
+        write_public_key(world.key("x").public_key), asn1.element(0xA3, bare),
     )  # fmt: skip
-    cut = certificates.pem("CERTIFICATE", asn1.sequence(tbs))
+    cut = pem.encode(asn1.sequence(tbs), "CERTIFICATE")
     assert_rejected(judged(world, world.quote(cert_data=cut)), "pck-chain-format")
 
 
@@ -259,7 +272,7 @@ WRITTEN_CHAINS: dict[str, tuple[Callable[[bytes, bytes, bytes], bytes], str]] = 
     "with a leaf too many": (lambda leaf, ca, root: leaf + leaf + ca + root, "pck-chain-roles"),
     "without a leaf": (lambda _, ca, root: ca + root, "pck-chain-roles"),
     "with a key before it": (
-        lambda leaf, ca, root: certificates.pem("PUBLIC KEY", b"k") + leaf + ca + root,
+        lambda leaf, ca, root: pem.encode(b"k", "PUBLIC KEY") + leaf + ca + root,
         "pck-chain-format",
     ),
     "under another label": (

@@ -15,7 +15,7 @@ from trial import assert_accepted, assert_rejected, endorsed, judged, tcb_signin
 
 from dcap.formats.collateral import TCB_INFO
 from dcap.formats.signed_json import SignedJson
-from forge import World
+from departures import World
 
 
 def _of(world: World) -> bytes:
@@ -90,13 +90,13 @@ def test_an_envelope_is_read_as_the_truth_or_not_at_all(world: World, way: str) 
         (b'"fmspc":', b'"fmsp\\u0063":"000000000000","fmspc":'),
         (b'"tcbType":0', b'"tcbType":0,"tcbType":0'),
         (b'"pcesvn":13}', b'"pcesvn":13,"pcesvn":0}'),
-        (b'{"svn":4}', b'{"svn":4,"svn":0}'),
-        (b'{"svn":4}', b'{"svn":4.5}'),
-        (b'{"svn":4}', b'{"svn":-1}'),
-        (b'{"svn":4}', b'{"svn":256}'),
-        (b'{"svn":4}', b'{"svn":"4"}'),
-        (b'{"svn":4}', b'{"svn":true}'),
-        (b'{"svn":4}', b'{"svn":4' + b"0" * 5000 + b"}"),
+        (b'{"svn":4', b'{"svn":4,"svn":0'),
+        (b'{"svn":4', b'{"svn":4.5'),
+        (b'{"svn":4', b'{"svn":-1'),
+        (b'{"svn":4', b'{"svn":256'),
+        (b'{"svn":4', b'{"svn":"4"'),
+        (b'{"svn":4', b'{"svn":true'),
+        (b'{"svn":4', b'{"svn":4' + b"0" * 5000),
         (b'"pcesvn":13', b'"pcesvn":65536'),
         (b'"version":3', b'"version":4'),
         (b'"version":3', b'"version":"3"'),

@@ -28,7 +28,7 @@ from dcap.formats.certificate import Certificate
 from dcap.formats.containers import conclave, open_enclave
 from dcap.formats.quote import write_quote
 from dcap.verification import INTEL_SGX_ROOT, Endorsements, Evidence, check_endorsements, verify
-from forge import Issued, World, certificates
+from departures import Issued, World, extension
 from worlds import AT, Vector, anchor_of, need_vector, vector_names
 
 DAY = timedelta(days=1)
@@ -131,20 +131,24 @@ CRLS: dict[str, tuple[Callable[[World], dict[str, Any]], set[str]]] = {
     ),
     "a clean one, then bytes": (lambda w: {"pck_crl": w.crl() + b"\0"}, {"pck-crl-format"}),
     "with an indirect issuer": (
-        lambda _: {"pck_crl_extra": [certificates.Extension("2.5.29.28", b"0\0", critical=True)]},
+        lambda _: {"pck_crl_extra": [extension("2.5.29.28", b"0\0", critical=True)]},
         {"pck-crl-extensions"},
     ),
     "a delta": (
-        lambda _: {
-            "pck_crl_extra": [certificates.Extension("2.5.29.27", b"\x02\x01\x01", critical=True)]
-        },
+        lambda _: {"pck_crl_extra": [extension("2.5.29.27", b"\x02\x01\x01", critical=True)]},
         {"pck-crl-extensions"},
     ),
     "with its number twice": (
-        lambda _: {"pck_crl_extra": [certificates.Extension("2.5.29.20", b"\x02\x01\x01")]},
+        lambda _: {"pck_crl_extra": [extension("2.5.29.20", b"\x02\x01\x01")]},
         {"pck-crl-format"},
     ),
-    "with a negative serial": (lambda _: {"pck_crl_revoked": [-1]}, {"pck-crl-format"}),
+    "with a negative serial": (
+        lambda _: {
+            "pck_crl_revoked": [127],
+            "pck_crl_edit": lambda tbs: tbs.replace(b"\x02\x01\x7f", b"\x02\x01\xff"),
+        },
+        {"pck-crl-format"},
+    ),
     "of another key id": (
         lambda _: {"pck_crl_authority_key_identifier": bytes(20)},
         {"pck-crl-issuer"},

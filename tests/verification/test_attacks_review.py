@@ -11,7 +11,8 @@ from dcap import ConfigError, FormatError, Policy, appraise, check_endorsements
 from dcap.formats.containers import conclave
 from dcap.formats.crl import Crl
 from dcap.formats.tcb_info import TcbInfo
-from forge import World, documents
+from departures import World
+from departures.documents import TDX_COMPONENTS
 from worlds import AT, anchor_of, collateral_of
 
 DAY = timedelta(days=1)
@@ -54,9 +55,9 @@ def test_platform_grace_counts_from_the_oldest_date(world: World) -> None:
     old = world.isvsvn_level("OutOfDate", 6, date="2019-01-01")
     collateral = endorsed(
         world, "tdx",
-        tcb_info_levels=[world.tcb_level("UpToDate", tdx=documents.TDX_COMPONENTS, date="2025-12-15")],
+        tcb_info_levels=[world.tcb_level("UpToDate", tdx=TDX_COMPONENTS, date="2025-12-15")],
         tcb_info_tdx_module_identities=[world.module_identity("TDX_01", [old])],
-        qe_identity_levels=[world.isvsvn_level("UpToDate", 4, date="2025-12-15")],
+        qe_identity_levels=[world.isvsvn_level("UpToDate", 8, date="2025-12-15")],
     )  # fmt: skip
     policy = Policy(identity="any", platform_grace_period="60d")
     result = judged(world, collateral=collateral, tee="tdx", policy=policy)
@@ -82,7 +83,7 @@ def test_advisories_of_the_module_now_loaded_count(world: World) -> None:
 def test_nothing_of_the_machine_stands_in_a_repr(world: World) -> None:
     """A result that is logged as it is tells neither PPID nor CPUSVN."""
     ppid, cpu_svn = bytes(range(0x40, 0x50)), bytes(range(0x60, 0x70))
-    quote = world.quote(pck=world.pck(ppid=ppid, cpusvn=cpu_svn))
+    quote = world.quote(pck=world.pck(ppid=ppid, cpu_svn=cpu_svn))
     result = judged(world, quote)
     shown = repr(result) + repr(result.pck) + repr(result.supplemental()) + repr(result.evidence)
     assert result.accepted

@@ -22,7 +22,7 @@ from dcap.verification import (
 )
 from dcap.verification.endorsements import REMEMBERED
 from dcap.verification.memory import Memory
-from forge import World
+from departures import World
 from worlds import AT, anchor_of, each_vector, need_vector
 
 DAY = timedelta(days=1)
@@ -235,7 +235,7 @@ def test_a_remembered_evaluation_is_of_all_its_svns(world: World) -> None:
     """Two TDs alike at launch, under different modules now, are each evaluated for themselves."""
     collateral = endorsed(world, "tdx")
     proof = check_endorsements(collateral, at=AT, anchor=anchor_of(world)).require()
-    old, new = bytes((5, 1, 3)), bytes((6, 1, 3))
+    old, new = bytes((5, 1, 8)), bytes((6, 1, 8))
     for launch, current, status in (
         (old, old, "OutOfDate"),
         (old, new, "TDRelaunchAdvised"),

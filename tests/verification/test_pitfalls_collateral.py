@@ -26,7 +26,8 @@ from dcap import ConfigError, Policy
 from dcap.formats.collateral import TCB_INFO
 from dcap.formats.signed_json import SignedJson
 from dcap.verification import Evidence, TcbStatus, check_endorsements, verify
-from forge import World, documents
+from departures import World, components_of
+from departures.documents import EVALUATION, QE_MRSIGNER
 from worlds import AT, anchor_of
 
 DAY = timedelta(days=1)
@@ -61,12 +62,12 @@ def test_pitfall_04_valid_meaning_anything_but_revoked(world: World) -> None:
 
 def test_pitfall_05_tcb_levels_assumed_sorted(world: World) -> None:
     """A document that lists its lowest level first gives the same verdict as a sorted one."""
-    upside_down = documents.default_levels("SGX", 3)[::-1]
+    upside_down = world.tcb_levels()[::-1]
     shuffled = endorsed(world, tcb_info_levels=upside_down)
     assert assert_accepted(judged(world, collateral=shuffled)).tcb_status == "UpToDate"
-    qe_upside_down = endorsed(world, qe_identity_levels=documents.isvsvn_levels(8)[::-1])
+    qe_upside_down = endorsed(world, qe_identity_levels=world.isvsvn_levels()[::-1])
     assert assert_accepted(judged(world, collateral=qe_upside_down)).tcb_status == "UpToDate"
-    old = world.quote(pck=world.pck(components=documents.LEVELS[2][2]))
+    old = world.quote(pck=world.pck(components=components_of("OutOfDate")))
     result = assert_rejected(judged(world, old, shuffled), "tcb-status", exit_status=4)
     assert result.tcb_status == "OutOfDate"
 
@@ -135,9 +136,7 @@ def test_pitfall_11_document_type_not_bound_to_the_tee(world: World) -> None:
     assert_rejected(judged(world, collateral=sgx_info, tee="tdx"), "tcb-info-tee")
     sgx_qe = endorsed(world, "tdx", qe_identity_id="QE")
     assert_rejected(judged(world, collateral=sgx_qe, tee="tdx"), "qe-identity-tee")
-    as_sgx_qe = world.quote(
-        tee="tdx", qe_report={"mrsigner": documents.QE_MRSIGNER, "isvprodid": 1}
-    )
+    as_sgx_qe = world.quote(tee="tdx", qe_report={"mr_signer": QE_MRSIGNER, "isv_prod_id": 1})
     assert_rejected(judged(world, as_sgx_qe, sgx_qe, tee="tdx"), "qe-identity-tee")
     assert_vector_rejected("neg-tdx-sgx-tcbinfo", "tcb-info-tee", "fmspc")
     assert_vector_rejected("neg-sgx-td-qeidentity", "qe-identity-tee")
@@ -287,9 +286,9 @@ def test_pitfall_25_expired_crl_masked_by_fresh_json(world: World, name: str) ->
 @pytest.mark.parametrize("rolled_back", ["tcb_info", "qe_identity"])
 def test_pitfall_27_evaluation_number_rolled_back(world: World, rolled_back: str) -> None:
     """A minimum holds for TCB info and QE identity alike: the lower number counts."""
-    policy = Policy(identity="any", minimum_evaluation_number=18)
+    policy = Policy(identity="any", minimum_evaluation_number=EVALUATION)
     assert_accepted(judged(world, policy=policy))
-    collateral = endorsed(world, **{f"{rolled_back}_evaluation": 17})
+    collateral = endorsed(world, **{f"{rolled_back}_evaluation": EVALUATION - 1})
     result = judged(world, collateral=collateral, policy=policy)
     assert_rejected(result, "evaluation-number", exit_status=4)
     assert_accepted(judged(world, collateral=collateral, policy=ANY))
@@ -318,6 +317,6 @@ def test_pitfall_32_maximum_severity_loses_configuration_needed(
     levels = [world.tcb_level(platform)]
     collateral = endorsed(world, tcb_info_levels=levels)
     assert judged(world, collateral=collateral).tcb_status == platform
-    old_qe = judged(world, world.quote(qe_isvsvn=7), collateral)
+    old_qe = judged(world, world.quote(qe_isvsvn=6), collateral)
     assert_rejected(old_qe, "tcb-status", "qe-status", exit_status=4)
     assert old_qe.tcb_status == "OutOfDateConfigurationNeeded"

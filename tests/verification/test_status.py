@@ -18,7 +18,8 @@ from dcap.verification.status import (
     known,
     relaunch,
 )
-from forge import World, documents
+from departures import World
+from departures.documents import TDX_COMPONENTS
 
 PLATFORM = (
     "UpToDate",
@@ -88,11 +89,11 @@ def test_every_convergence_of_forged_documents(
     collateral = endorsed(
         world,
         "tdx",
-        tcb_info_levels=[world.tcb_level(platform, tdx=documents.TDX_COMPONENTS)],
+        tcb_info_levels=[world.tcb_level(platform, tdx=TDX_COMPONENTS)],
         tcb_info_tdx_module_identities=[
             world.module_identity("TDX_01", [world.isvsvn_level(module, 6)])
         ],
-        qe_identity_levels=[world.isvsvn_level(qe, 4)],
+        qe_identity_levels=[world.isvsvn_level(qe, 8)],
     )
     result = judged(world, collateral=collateral, tee="tdx", policy=LOOSE)
     assert result.tcb is not None
@@ -143,12 +144,12 @@ def test_an_unknown_status_is_rejected_under_every_policy(
     world: World, where: str, text: str
 ) -> None:
     """A level of unknown status, of platform, QE or module, then or now, fails its check."""
-    good = world.tcb_level("UpToDate", tdx=documents.TDX_COMPONENTS)
+    good = world.tcb_level("UpToDate", tdx=TDX_COMPONENTS)
     changes = {
         "platform": {
-            "tcb_info_levels": [world.tcb_level(text, tdx=documents.TDX_COMPONENTS)],
+            "tcb_info_levels": [world.tcb_level(text, tdx=TDX_COMPONENTS)],
         },
-        "qe": {"qe_identity_levels": [world.isvsvn_level(text, 4)]},
+        "qe": {"qe_identity_levels": [world.isvsvn_level(text, 8)]},
         "module": {
             "tcb_info_tdx_module_identities": [
                 world.module_identity("TDX_01", [world.isvsvn_level(text, 6)])

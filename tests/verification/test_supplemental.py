@@ -9,7 +9,8 @@ from trial import LOOSE, endorsed, judged, pck_ca_twin, tcb_signing_twin
 
 from dcap import AttestationResult
 from dcap.verification.supplemental import Supplemental
-from forge import World, keys, pck
+from departures import FMSPC, World
+from departures.documents import COMPONENTS
 from worlds import AT
 
 DAY = timedelta(days=1)
@@ -114,7 +115,7 @@ def test_each_item_in_turn_is_the_youngest(world: World, item: str) -> None:
 
 
 @pytest.mark.parametrize("ca", ["processor", "platform"])
-@pytest.mark.parametrize("flag", ["dynamic", "cached_keys", "smt"])
+@pytest.mark.parametrize("flag", ["dynamic_platform", "cached_keys", "smt_enabled"])
 @pytest.mark.parametrize("value", [True, False])
 def test_platform_flags_are_those_of_the_certificate(
     world: World, ca: str, flag: str, value: bool
@@ -125,31 +126,34 @@ def test_platform_flags_are_those_of_the_certificate(
     facts = judged(world, quote, endorsed(world, ca=ca)).supplemental()
     assert facts is not None
     told = {
-        "dynamic": facts.dynamic_platform,
+        "dynamic_platform": facts.dynamic_platform,
         "cached_keys": facts.cached_keys,
-        "smt": facts.smt_enabled,
+        "smt_enabled": facts.smt_enabled,
     }
     if ca == "processor":
         assert set(told.values()) == {None}
         assert (facts.sgx_type, facts.platform_instance_id) == (0, None)
     else:
         assert told == {**dict.fromkeys(told, True), flag: value}
-        assert (facts.sgx_type, facts.platform_instance_id) == (1, pck.PLATFORM_INSTANCE_ID)
+        assert (facts.sgx_type, facts.platform_instance_id) == (
+            1,
+            world.machine("platform").platform_instance_id,
+        )
 
 
 def test_platform_facts_are_those_of_the_certificate(world: World) -> None:
     """PPID, CPUSVN, PCESVN, PCEID and FMSPC come from the PCK certificate."""
     facts = _facts(world)
-    assert facts.pck_ppid == pck.PPID
-    assert facts.tcb_cpusvn == bytes(pck.COMPONENTS)
-    assert facts.tcb_pce_isvsvn == pck.PCESVN
-    assert (facts.pce_id, facts.fmspc, facts.tee_type) == (pck.PCEID, pck.FMSPC, "SGX")
+    assert facts.pck_ppid == world.machine("processor").ppid
+    assert facts.tcb_cpusvn == COMPONENTS
+    assert facts.tcb_pce_isvsvn == 13
+    assert (facts.pce_id, facts.fmspc, facts.tee_type) == (bytes(2), FMSPC, "SGX")
 
 
 def test_root_key_id_is_sha384_of_the_uncompressed_point(world: World) -> None:
     """The root's key id is over 65 bytes, 04 and the point, and another root has another."""
     facts = _facts(world)
-    assert facts.root_key_id == hashlib.sha384(keys.public_point(world.root.key)).digest()
+    assert facts.root_key_id == hashlib.sha384(b"\x04" + world.root.key.public_key).digest()
     assert _facts(World(at=AT, seed=b"another root")).root_key_id != facts.root_key_id
 
 

@@ -7,6 +7,8 @@ import pytest
 from trial import LOOSE, assert_accepted, assert_rejected, endorsed, judged
 
 from dcap.formats.tcb_info import TcbInfo
+from dcap.simulator.tcb_model import FIRST
+from dcap.simulator.tcb_model import PCE_SVN as PCESVN
 from dcap.verification.tcb_level import (
     first_compared,
     match_isv_svn,
@@ -14,8 +16,8 @@ from dcap.verification.tcb_level import (
     reaches,
     shortfall,
 )
-from forge import World, documents
-from forge.pck import COMPONENTS, PCESVN
+from departures import World, components_of
+from departures.documents import COMPONENTS
 from worlds import AT
 
 FLOOR = bytes((3,) * 16)
@@ -28,13 +30,14 @@ def _info(world: World, tee: str = "SGX", **content: Any) -> TcbInfo:
 @pytest.mark.parametrize("order", [*permutations(range(4))])
 def test_levels_match_in_any_order_of_the_document(world: World, order: tuple[int, ...]) -> None:
     """The platform's level is the highest it reaches, wherever it stands in the document."""
-    usual = documents.default_levels("SGX", 3)
+    usual = world.tcb_levels()[::2]
+    rungs = FIRST.platform[::2]
     info = _info(world, levels=[usual[i] for i in order])
-    assert [level.status for level in info.levels] == [row[0] for row in documents.LEVELS]
-    for status, _, components, pcesvn, *_ in documents.LEVELS:
-        level = match_platform(info, bytes(components), pcesvn, None)
+    assert [level.status for level in info.levels] == [rung.status for rung in rungs]
+    for rung in rungs:
+        level = match_platform(info, rung.components, PCESVN, None)
         assert level is not None
-        assert level.status == status
+        assert level.status == rung.status
 
 
 @pytest.mark.parametrize("place", range(16))
@@ -66,7 +69,7 @@ def test_the_cpusvn_of_a_certificate_decides_nothing(world: World, place: int) -
     """Levels compare the certified components; the raw CPUSVN is not a list of them."""
     cpusvn = bytearray(COMPONENTS)
     cpusvn[place] = 0
-    quote = world.quote(pck=world.pck(cpusvn=bytes(cpusvn)))
+    quote = world.quote(pck=world.pck(cpu_svn=bytes(cpusvn)))
     assert_accepted(judged(world, quote))
 
 
@@ -143,7 +146,7 @@ def test_duplicate_levels_of_qe_and_module_are_refused(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("isv_svn", "status"),
-    [(9, "UpToDate"), (8, "UpToDate"), (7, "OutOfDate"), (1, "Revoked"), (0, None)],
+    [(9, "UpToDate"), (8, "UpToDate"), (6, "OutOfDate"), (4, "Revoked"), (3, None)],
 )
 def test_an_enclaves_level_is_the_first_it_reaches(
     world: World, isv_svn: int, status: str | None
@@ -170,12 +173,12 @@ def test_the_shortfall_aims_at_the_highest_level_that_is_up_to_date(world: World
 
 def test_the_shortfall_of_module_and_qe(world: World) -> None:
     """An old module and an old QE are named with the ISVSVN that they lack."""
-    quote = world.quote(tee="tdx", body={"tee_tcb_svn": bytes((5, 1, 3))}, qe_isvsvn=3)
+    quote = world.quote(tee="tdx", body={"tee_tcb_svn": bytes((5, 1, 8))}, qe_isvsvn=6)
     result = judged(world, quote, tee="tdx", policy=LOOSE)
     assert result.tcb is not None
     assert {(s.component, s.have, s.need) for s in result.tcb.shortfall} == {
         ("TDX module TDX_01 ISVSVN", 5, 6),
-        ("TD_QE ISVSVN", 3, 4),
+        ("TD_QE ISVSVN", 6, 8),
     }
 
 
@@ -183,13 +186,13 @@ def test_advisories_and_date_are_those_of_the_matched_levels(world: World) -> No
     """The union of platform, QE and module levels, each once; the earliest of their dates."""
     quote = world.quote(
         tee="tdx",
-        pck=world.pck("platform", components=documents.LEVELS[1][2]),
-        body={"tee_tcb_svn": bytes((5, 1, 2))},
-        qe_isvsvn=1,
+        pck=world.pck("platform", components=components_of("SWHardeningNeeded")),
+        body={"tee_tcb_svn": bytes((5, 1, 7))},
+        qe_isvsvn=4,
     )
     result = judged(world, quote, tee="tdx", at=AT, policy=LOOSE)
     assert result.tcb is not None
-    assert set(result.tcb.advisory_ids) == {"INTEL-SA-00615", "INTEL-SA-00837", "INTEL-SA-00828"}
+    assert set(result.tcb.advisory_ids) == {"INTEL-SA-00615", "INTEL-SA-01036", "INTEL-SA-00477"}
     assert len(result.tcb.advisory_ids) == 3
-    assert f"{result.tcb.date:%Y-%m-%d}" == "2023-02-15"
-    assert f"{result.tcb.platform_date:%Y-%m-%d}" == "2024-11-13"
+    assert f"{result.tcb.date:%Y-%m-%d}" == "2022-03-13"
+    assert f"{result.tcb.platform_date:%Y-%m-%d}" == "2025-03-13"

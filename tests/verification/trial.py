@@ -1,6 +1,6 @@
 """What the security tests stand on: a truth, one departure from it, and the judgement on both.
 
-Here: the forged truth as evidence and collateral, and the two assertions. What departs, and which
+Here: the simulated truth as evidence and collateral, and the two assertions. What departs, and which
 check must notice, is each test's own.
 """
 
@@ -12,7 +12,7 @@ from dcap.appraisal.policy import ACCEPTABLE
 from dcap.formats.collateral import Collateral
 from dcap.formats.quote import Quote
 from dcap.verification import Evidence
-from forge import Issued, World
+from departures import Issued, World
 from worlds import AT, anchor_of, collateral_of, need_vector
 
 #: What the attacker has to pass here: every check of truth, and the strict default of the rest.
@@ -29,7 +29,7 @@ LOOSE = Policy(
 
 
 def endorsed(world: World, tee: str = "sgx", ca: str | None = None, **changes: Any) -> Collateral:
-    """The world's collateral, with what `forge.World.collateral` can change in it."""
+    """The world's collateral, with what `departures.World.collateral` can change in it."""
     return collateral_of(world.collateral(tee, ca, **changes))
 
 

@@ -16,7 +16,7 @@ from dcap.api.pcs import JSON, EvaluationNumbersRequest, PcsRequest, TcbInfoRequ
 from dcap.errors import CollateralError, FormatError, NotFound, Unavailable
 from dcap.formats import crl as crls
 from dcap.formats import pem
-from dcap.formats.signed_json import ShortText, decode, encode
+from dcap.formats.signed_json import ShortText, decode, encode, prepare
 from dcap.formats.tcb_info import WireTcbV2
 
 PEM_FILE = "application/x-pem-file"
@@ -82,6 +82,9 @@ class _WirePckCert(msgspec.Struct, frozen=True):
     tcb: WireTcbV2
     tcbm: ShortText
     cert: str
+
+
+prepare(list[_WirePckCert])
 
 
 class PckCertEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -210,6 +213,9 @@ class Fmspc(msgspec.Struct, frozen=True):
     platform: ShortText
 
 
+prepare(list[Fmspc])
+
+
 class FmspcsResponse(msgspec.Struct, frozen=True, kw_only=True):
     """The FMSPCs that Intel knows."""
 
@@ -262,23 +268,40 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
         meaning = STATUSES.get(self.status, "an unexpected status")
         said = ": ".join(text[:200] for text in (self.error_code, self.error_message) if text)
         what = f"HTTP {self.status}, {meaning}" + (f" ({said})" if said else "")
+        code = f"pcs-{self.status}" if self.status in STATUSES else "pcs-status"
+        mend = MENDS.get(self.status, "see whether the URL is that of the service")
         if self.status in (404, 410):
-            return NotFound(f"pcs-{self.status}", what)
+            return NotFound(code, what, mend=mend)
         wait = self.retry_after
-        mend = f"try again in {wait} s" if wait is not None else ""
-        return Unavailable(f"pcs-{self.status}", what, mend=mend)
+        return Unavailable(code, what, mend=mend if wait is None else f"try again in {wait} s")
 
 
 #: What Intel means by a status.
 STATUSES = {
     400: "the request is malformed",
     401: "the subscription key is missing or wrong",
+    403: "something before the service refuses",
     404: "there is no such thing: unknown FMSPC, PPID or number, or a platform not registered",
     410: "the TCB evaluation data number is retired",
     415: "the body's media type is not supported",
     429: "too many requests",
     500: "an internal error of the service",
+    502: "what stands before the service cannot reach it",
     503: "the service cannot answer now",
+}
+
+#: What whoever asked can do about it.
+MENDS = {
+    400: "see Error-Message; a parameter is not as the service asks",
+    401: "give the service's subscription key",
+    403: "see whether a proxy stands between",
+    404: "check FMSPC or number; a platform of several packages must be registered with Intel",
+    410: "ask for a newer TCB evaluation data number, or for none",
+    415: "set Content-Type as the service asks",
+    429: "try again later",
+    500: "try again later",
+    502: "try again later",
+    503: "try again later",
 }
 
 PcsResponse: TypeAlias = (

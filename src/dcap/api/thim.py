@@ -18,7 +18,7 @@ from dcap.api.pcs import ENCRYPTED_PPID_DIGITS, JSON
 from dcap.api.pcs_responses import Refusal, write_chain
 from dcap.errors import FormatError
 from dcap.formats import pem
-from dcap.formats.signed_json import ShortText, decode, encode
+from dcap.formats.signed_json import ShortText, decode, encode, prepare
 
 CLIENT_ID = "production_client"
 PCK_CERT_VERSION = "2021-07-22-preview"
@@ -54,7 +54,7 @@ class ThimPckCertRequest(msgspec.Struct, frozen=True, kw_only=True):
     encrypted_ppid: bytes | None = None
     client_id: str = CLIENT_ID
 
-    def to_http(self, base: str, *, metadata: bool = False) -> HttpRequest:
+    def to_http(self, base: str, *, metadata: bool = False, version: str = "v4") -> HttpRequest:
         """The request on the wire; `base` is the path before `/v4`; `metadata` for the host agent."""
         ppid = (
             () if self.encrypted_ppid is None else (("encrypted_ppid", self.encrypted_ppid.hex()),)
@@ -69,7 +69,7 @@ class ThimPckCertRequest(msgspec.Struct, frozen=True, kw_only=True):
             ("api-version", PCK_CERT_VERSION),
         )
         headers = ((METADATA, "true"),) if metadata else (("Content-Type", JSON),)
-        return HttpRequest(target=target(f"{base}/v4/pckcert", query), headers=headers)
+        return HttpRequest(target=target(f"{base}/{version}/pckcert", query), headers=headers)
 
     @classmethod
     def from_http(cls, request: HttpRequest) -> "ThimPckCertRequest":
@@ -95,6 +95,9 @@ class _WirePckCert(msgspec.Struct, frozen=True):
     issuer_chain: str = msgspec.field(name="sgx-Pck-Certificate-Issuer-Chain")
     tcbm: ShortText = msgspec.field(name="sgx-Tcbm")
     cache_max_age: ShortText | int = msgspec.field(name="cacheMaxAge", default="")
+
+
+prepare(_WirePckCert)
 
 
 class ThimPckCertResponse(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,7 +150,7 @@ class ThimCrlRequest(msgspec.Struct, frozen=True, kw_only=True):
     encoding: str = "pem"
     client_id: str = CLIENT_ID
 
-    def to_http(self, base: str, *, encoded: int = 2) -> HttpRequest:
+    def to_http(self, base: str, *, encoded: int = 2, version: str = "v4") -> HttpRequest:
         """The request on the wire, the URI percent-encoded once or (Azure's own client) twice."""
         uri = _URIS[self.ca]
         if self.encoding != "pem":
@@ -155,7 +158,7 @@ class ThimCrlRequest(msgspec.Struct, frozen=True, kw_only=True):
         for _ in range(encoded - 1):
             uri = quote(uri, safe="")
         query = (("uri", uri), ("clientid", self.client_id), ("api-version", CRL_VERSION))
-        return HttpRequest(target=target(f"{base}/v4/pckcrl", query))
+        return HttpRequest(target=target(f"{base}/{version}/pckcrl", query))
 
     @classmethod
     def from_http(cls, request: HttpRequest) -> "ThimCrlRequest":
@@ -181,6 +184,34 @@ def _crl_of(uri: str) -> tuple[str, str]:
     if name not in CRL_URIS:
         raise malformed("uri is not that of a revocation list of Intel's")
     return CRL_URIS[name], "der" if name.endswith(".der") else "pem"
+
+
+class ThimDocumentRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A TCB info, of the FMSPC that is given, or else an identity: "qe/identity", "qve/identity"."""
+
+    resource: str = "tcb"
+    fmspc: bytes | None = None
+    client_id: str = CLIENT_ID
+
+    def to_http(self, base: str) -> HttpRequest:
+        """The request on the wire; `base` is the path up to the version, included."""
+        fmspc = () if self.fmspc is None else (("fmspc", self.fmspc.hex()),)
+        query = (*fmspc, ("clientid", self.client_id), ("api-version", DOCUMENT_VERSION))
+        return HttpRequest(target=target(f"{base}/{self.resource}", query))
+
+
+class ThimRegionalCrlRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A revocation list as the regional services have it, for TDX: of a CA, or the root's."""
+
+    ca: str | None
+    client_id: str = CLIENT_ID
+
+    def to_http(self, base: str) -> HttpRequest:
+        """The request on the wire; `base` is the path up to the version, included."""
+        client = ("clientid", self.client_id)
+        if self.ca is None:
+            return HttpRequest(target=target(f"{base}/rootcacrl", (client,)))
+        return HttpRequest(target=target(f"{base}/pckcrl", (("ca", self.ca), client)))
 
 
 def expect_api_version(query: Mapping[str, str]) -> None:

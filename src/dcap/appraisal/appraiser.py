@@ -77,7 +77,7 @@ def appraise(
         elif isinstance(evidence, Quote):
             evidence = Evidence.of(evidence)
     except FormatError as error:
-        return _unreadable(error, policy, at, anchor)
+        return unreadable(error, policy, at=at, anchor=anchor)
     collateral = collateral or evidence.collateral
     if collateral is None:
         raise NotFound(
@@ -148,10 +148,18 @@ def _judge(
     )
 
 
-def _unreadable(
-    error: FormatError, policy: Policy, at: datetime, anchor: TrustAnchor
+def unreadable(
+    error: FormatError,
+    policy: Policy | None = None,
+    *,
+    at: datetime,
+    anchor: TrustAnchor = INTEL_SGX_ROOT,
+    evidence: Evidence | None = None,
 ) -> AttestationResult:
-    """Evidence that cannot be read is rejected evidence; the error's code is the finding's."""
+    """Evidence that cannot be read is rejected evidence; the error's code is the finding's.
+
+    `evidence` is given where the quote could be read, and what it holds could not.
+    """
     where = f" ({error.where})" if error.where else ""
     mend = error.mend or CHECKS["evidence-format"].mend
     finding = Finding(error.code, "1.1", False, f"{error.what}{where}", mend)  # noqa: FBT003
@@ -161,8 +169,8 @@ def _unreadable(
         findings=(finding,),
         at=at,
         trust_root=anchor.name,
-        policy=policy,
-        evidence=None,
+        policy=policy or Policy(),
+        evidence=evidence,
     )
 
 

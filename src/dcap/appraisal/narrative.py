@@ -6,9 +6,12 @@ checked, the verdict, and what to do. Not here: colour and printing (`cli.output
 
 import textwrap
 from collections.abc import Iterator, Mapping
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any
 
 from dcap.appraisal.open_questions import NOT_REACHED
+from dcap.errors import printable
+from dcap.formats.origin import Origin
 from dcap.verification.checks import CHECKS
 from dcap.verification.findings import Finding, is_genuine
 
@@ -17,6 +20,10 @@ if TYPE_CHECKING:
 
 #: After which failures it helps to see what is short; told once.
 _SHORTFALL_AFTER = {"tcb-level", "tdx-module-level", "qe-level", "tcb-status", "qe-status"}
+#: How the name of a source begins that a bundle only says it had.
+IN_BUNDLE = "bundle: "
+_A_MINUTE = timedelta(minutes=1)
+_LONG_AGO = 60
 _LABEL = 13
 _WIDTH = 110
 
@@ -125,6 +132,48 @@ def _platform(result: "AttestationResult") -> Iterator[str]:
             f"newest issued {supplemental.latest_issue_date:%Y-%m-%d}, "
             f"first to expire: {supplemental.earliest_expiring} on {expiry:%Y-%m-%d %H:%M} UTC",
         )
+    yield from _origins(result)
+    for remark in result.remarks:
+        yield from _wrapped("warning", printable(remark))
+
+
+def _origins(result: "AttestationResult") -> Iterator[str]:
+    """From where the collateral came: the pieces of one source and age on one line."""
+    groups: dict[tuple[str, str], list[Origin]] = {}
+    for origin in result.origins:
+        groups.setdefault((origin.source, _age(origin, result)), []).append(origin)
+    for (source, age), members in groups.items():
+        pieces = [origin.piece for origin in members]
+        told = [p for p in pieces if p.removesuffix("_issuer_chain") not in {*pieces} - {p}]
+        hosts = dict.fromkeys(_host(origin.address) for origin in members)
+        where = ", ".join(host for host in hosts if host and host not in source)
+        names = ", ".join(piece.replace("_", "-") for piece in told)
+        told_by = f"{source} ({where})" if where else source
+        yield from _wrapped("from", printable(f"{told_by}: {names} ({age})"))
+
+
+def _host(address: str) -> str:
+    """The host of a URL, or a path as it stands."""
+    scheme, found, rest = address.partition("://")
+    return rest.partition("/")[0] if found and scheme in ("http", "https") else address
+
+
+def _age(origin: Origin, result: "AttestationResult") -> str:
+    """When a piece was fetched, as seen from the instant of the verdict."""
+    age = result.at - origin.fetched_at
+    hours, minutes = age // timedelta(hours=1), age // timedelta(minutes=1)
+    if origin.source.startswith(IN_BUNDLE) or age < -_A_MINUTE or age.days >= _LONG_AGO:
+        # `strftime` writes the year 1 as "1".
+        fetched = origin.fetched_at.astimezone(UTC).replace(tzinfo=None)
+        when = f"{fetched.isoformat(timespec='seconds')}Z"
+    elif age < _A_MINUTE:
+        when = "just now"
+    elif hours:
+        when = f"{age.days} days ago" if age.days > 1 else f"{hours} h ago"
+    else:
+        when = f"{minutes} min ago"
+    kept = ", kept" if origin.cached else ""
+    return f"fetched {when}{kept}{', STALE' if origin.stale else ''}"
 
 
 def _tcb(result: "AttestationResult") -> Iterator[str]:

@@ -14,6 +14,7 @@ from dcap.appraisal.claims import claims_of
 from dcap.appraisal.open_questions import UNREADABLE, open_questions
 from dcap.appraisal.policy import Policy
 from dcap.errors import Rejected
+from dcap.formats.origin import Origin
 from dcap.verification.checks import EXIT_STATUS
 from dcap.verification.evidence import Evidence
 from dcap.verification.findings import Finding
@@ -35,6 +36,8 @@ class AttestationResult(msgspec.Struct, frozen=True, kw_only=True):
 
     `findings` are all checks that ran, in the order of the procedure. `evidence` is `None` where
     nothing could be read. `release` is the name of the policy's release that the quote matched.
+    `origins` say from where the collateral came, where it was fetched or recorded, and `remarks` what a
+    person should know of that; neither had a part in the verdict.
     """
 
     verdict: str
@@ -49,6 +52,8 @@ class AttestationResult(msgspec.Struct, frozen=True, kw_only=True):
     shortfall: tuple[Shortfall, ...] = ()
     pck: PckChain | None = None
     verified: VerifiedQuote | None = None
+    origins: tuple[Origin, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def __bool__(self) -> NoReturn:
         raise TypeError(
@@ -116,6 +121,12 @@ class AttestationResult(msgspec.Struct, frozen=True, kw_only=True):
             raise error
         return self
 
+    def with_origins(
+        self, origins: tuple[Origin, ...], remarks: tuple[str, ...] = ()
+    ) -> "AttestationResult":
+        """The same judgement, with from where its collateral came."""
+        return msgspec.structs.replace(self, origins=origins, remarks=remarks)
+
     def supplemental(self) -> Supplemental | None:
         """Intel's supplemental facts; `None` where the quote was not proven."""
         return None if self.verified is None else Supplemental.of(self.verified)
@@ -155,6 +166,7 @@ class AttestationResult(msgspec.Struct, frozen=True, kw_only=True):
                 for finding in self.findings
             ],
             "not_checked": list(self.not_checked),
+            "remarks": list(self.remarks),
         }
 
     def to_json(self, *, platform_ids: bool = False) -> str:
@@ -206,7 +218,7 @@ class AttestationResult(msgspec.Struct, frozen=True, kw_only=True):
     def _collateral(self) -> dict[str, Any]:
         facts = self.supplemental()
         if facts is None or self.verified is None:
-            return {"earliest_issue": None, "earliest_expiry": None}
+            return {"earliest_issue": None, "earliest_expiry": None, "sources": self._sources()}
         info = self.verified.endorsements.tcb_info
         return {
             "earliest_issue": _text(facts.earliest_issue_date),
@@ -230,7 +242,21 @@ class AttestationResult(msgspec.Struct, frozen=True, kw_only=True):
                 {"name": w.name, "issued": _text(w.issued), "expires": _text(w.expires)}
                 for w in self.verified.windows
             ],
+            "sources": self._sources(),
         }
+
+    def _sources(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "piece": origin.piece.replace("_", "-"),
+                "source": origin.source,
+                "address": origin.address,
+                "fetched_at": _text(origin.fetched_at),
+                "cached": origin.cached,
+                "stale": origin.stale,
+            }
+            for origin in self.origins
+        ]
 
 
 def _format(evidence: Evidence | None) -> str | None:

@@ -15,7 +15,7 @@ from dcap.verification.anchors import INTEL_SGX_ROOT, TrustAnchor
 MAX_INPUT = 1024 * 1024
 _SECOND = timedelta(seconds=1)
 #: Nothing that can be verified is older than SGX's DCAP, or of another age.
-_EARLIEST, _LATEST = datetime(2016, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+EARLIEST, LATEST = datetime(2016, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
 def read_input(name: str, limit: int = MAX_INPUT) -> bytes:
@@ -43,10 +43,10 @@ def instant(text: str | None) -> datetime:
             moment = datetime.fromtimestamp(int(text), UTC)
         else:
             moment = datetime.fromisoformat(text.strip())
-        moment = moment.astimezone(UTC) if moment.tzinfo else _EARLIEST - _SECOND
+        moment = moment.astimezone(UTC) if moment.tzinfo else EARLIEST - _SECOND
     except (ValueError, OverflowError, OSError):
         raise _not_an_instant(text) from None
-    if not _EARLIEST <= moment < _LATEST:
+    if not EARLIEST <= moment < LATEST:
         raise _not_an_instant(text)
     return moment
 

@@ -1,8 +1,10 @@
 """`dcap explain`: what a code, a status or a finding means, whence it comes, and what mends it.
 
 Looks everywhere at once: dcap's own findings, errors and exit statuses; TCB statuses and advisory
-ids; the codes of Intel's quote provider, verifier and PCCS, of TDX and of Open Enclave. Reads no file
-and asks nobody. The tables stand in `glossary`, `causes`, `verification.checks`, `qpl.error_codes`.
+ids; remarks of `dcap qcnl lint` and causes of a PCCS's refusals; the codes of Intel's quote provider,
+verifier and PCCS, of TDX and of Open Enclave. Reads no file and asks nobody. The tables stand in
+`vocabulary`, `glossary`, `causes`, `verification.checks`, `qpl.qcnl_remarks`, `pccs.causes` and
+`qpl.error_codes`.
 """
 
 import difflib
@@ -15,6 +17,7 @@ import click
 import msgspec
 
 from dcap.cli import glossary, output
+from dcap.cli.vocabulary import ERROR_CODES, qcnl
 from dcap.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 EXIT: Final = "dcap exit status"
 FINDING: Final = "dcap finding"
 ERROR: Final = "dcap error"
+REMARK: Final = "remark of dcap qcnl lint"
+REFUSAL: Final = "Dcap-Cause of a PCCS"
 TCB_STATUS: Final = "TCB status"
 ADVISORY: Final = "Intel security advisory"
 
@@ -31,6 +36,7 @@ _EXIT: Final = re.compile(r"exit[ _-]*(?:status|code)?[ =:_-]*(\d{1,3})", re.IGN
 _EXIT_WORDS: Final = frozenset({"exit", "exit-status", "exit-code"})
 _ADVISORY: Final = re.compile(r"(?:INTEL[-_]?)?SA[-_]?(\d{5})", re.IGNORECASE)
 _NUMBER: Final = re.compile(r"0x[0-9a-f]+|\d+", re.IGNORECASE)
+_REFUSED: Final = "pccs-"
 _LABEL: Final = 15
 _WIDTH: Final = 100
 
@@ -63,8 +69,8 @@ def command(codes: tuple[str, ...], *, as_json: bool) -> int:
     """Explain each CODE: its meaning, usual causes and remedy.
 
     CODE may be a number (0xe019, 57, 404), a name (SGX_QL_NETWORK_ERROR, OE_VERIFY_REVOKED), a TCB
-    status (OutOfDate), an advisory (INTEL-SA-00615), a finding or error of dcap (tcb-status,
-    quote-truncated) or one of its exit statuses ("exit 4").
+    status (OutOfDate), an advisory (INTEL-SA-00615), a finding, error or remark of dcap (tcb-status,
+    quote-truncated, qcnl-bom) or one of its exit statuses ("exit 4").
     """
     found = {asked: explain(asked) for asked in _joined(codes)}
     unknown = {asked: _suggestions(asked) for asked, meanings in found.items() if not meanings}
@@ -103,6 +109,8 @@ def explain(asked: str) -> tuple[Explanation, ...]:
         *_advisory(spelling),
         *_finding(spelling),
         *_error(spelling),
+        *_remark(spelling),
+        *_refusal(spelling),
         *_intel(asked),
     )
 
@@ -156,21 +164,51 @@ def _finding(spelling: str) -> Iterator[Explanation]:
 
     check = _checks().get(_slug(spelling))
     if check is not None:
+        from dcap.cli.causes import CAUSES  # noqa: PLC0415 - a large table, for findings alone
+
         yield Explanation(
             code=check.code, name="", kind=FINDING,
-            meaning=check.passed, causes=_causes(check.code),
+            meaning=check.passed, causes=CAUSES.get(check.code, ()),
             remedy=(check.mend,), step=check.step, exit_status=EXIT_STATUS[check.kind],
             qvl=check.qvl or None,
         )  # fmt: skip
 
 
 def _error(spelling: str) -> Iterator[Explanation]:
-    row = glossary.ERROR_CODES.get(_slug(spelling))
+    row = ERROR_CODES.get(_slug(spelling))
     if row is not None:
-        exit_status, meaning, mend = row
         yield Explanation(
-            code=_slug(spelling), name="", kind=ERROR, meaning=meaning,
-            causes=_causes(_slug(spelling)), remedy=(mend,), exit_status=exit_status,
+            code=_slug(spelling), name="", kind=ERROR, meaning=row.meaning, causes=row.causes,
+            remedy=row.mends, exit_status=row.exit_status,
+        )  # fmt: skip
+
+
+def _remark(spelling: str) -> Iterator[Explanation]:
+    """What Intel's library does with a file of which `dcap qcnl lint` says so."""
+    code = _slug(spelling)
+    if not code.startswith("qcnl-"):
+        return
+    from dcap.qpl.qcnl_remarks import REMARKS  # noqa: PLC0415 - it brings the reader of the file
+
+    if code in REMARKS:
+        severity, what, mend = REMARKS[code]
+        places = {**qcnl.PLACES, **qcnl.PLACES_OF.get(code, {})}
+        yield Explanation(
+            code=code, name="", kind=REMARK, meaning=f"{severity}: {what.format_map(places)}",
+            remedy=(mend.format_map(places),), exit_status=int(severity != "advice"),
+        )  # fmt: skip
+
+
+def _refusal(spelling: str) -> Iterator[Explanation]:
+    """Why the PCCS of dcap does not serve something: the word of its header, or our code for it."""
+    from dcap.pccs.causes import CAUSES  # noqa: PLC0415 - only for who explains
+
+    word = _slug(spelling).removeprefix(_REFUSED)
+    if word in CAUSES:
+        cause = CAUSES[word]
+        yield Explanation(
+            code=f"{_REFUSED}{word}", name="", kind=REFUSAL, meaning=cause.what,
+            remedy=(cause.mend,), maps_to=str(cause.status),
         )  # fmt: skip
 
 
@@ -185,12 +223,6 @@ def _intel(asked: str) -> Iterator[Explanation]:
         )  # fmt: skip
 
 
-def _causes(code: str) -> tuple[str, ...]:
-    from dcap.cli.causes import CAUSES  # noqa: PLC0415 - a large table, for our own codes alone
-
-    return CAUSES.get(code, ())
-
-
 def _checks() -> dict[str, "Check"]:
     from dcap.verification.checks import CHECKS  # noqa: PLC0415 - it brings cryptography
 
@@ -201,11 +233,17 @@ def _suggestions(asked: str) -> list[str]:
     """Up to five spellings that look like `asked`: our own words, then Intel's."""
     from dcap.qpl.error_codes import closest  # noqa: PLC0415 - its tables are large
 
-    own = {
-        _folded(word): word for word in (*glossary.TCB_STATUSES, *_checks(), *glossary.ERROR_CODES)
-    }
+    own = {_folded(word): word for word in (*glossary.TCB_STATUSES, *_checks(), *_own_codes())}
     alike = difflib.get_close_matches(_folded(asked.strip(_SURROUNDINGS)[:100]), own, n=3)
     return list(dict.fromkeys([*(own[word] for word in alike), *closest(asked)]))[:5]
+
+
+def _own_codes() -> Iterator[str]:
+    from dcap.pccs import causes  # noqa: PLC0415 - only where a code is not known
+    from dcap.qpl.qcnl_remarks import REMARKS  # noqa: PLC0415
+
+    yield from (*ERROR_CODES, *REMARKS)
+    yield from (f"{_REFUSED}{word}" for word in causes.CAUSES)
 
 
 def _slug(spelling: str) -> str:

@@ -1,6 +1,5 @@
 """`dcap`: the entry point. Commands are imported when they are called, so that each starts fast."""
 
-import importlib
 import os
 import sys
 from typing import NoReturn
@@ -9,39 +8,25 @@ import click
 
 from dcap import __version__
 from dcap.cli import output
+from dcap.cli.lazy_group import LazyGroup
 from dcap.errors import ConfigError, DcapError
 
 #: Command -> (module, what it does). The module holds a click command named `command`.
 COMMANDS = {
     "verify": ("dcap.cli.verify", "Verify evidence against collateral and a policy."),
     "inspect": ("dcap.cli.inspect", "Show what a quote, certificate, CRL … says; trusts nothing."),
+    "collateral": ("dcap.cli.collateral", "Get, show, prove and compare what Intel signs."),
     "explain": ("dcap.cli.explain", "Explain a code, status or finding, and how to mend it."),
+    "qcnl": ("dcap.cli.qcnl", "The configuration of Intel's quote provider: show, lint, write."),
+    "pccs": ("dcap.cli.pccs", "A caching service for collateral, in place of Intel's PCCS."),
     "sim": ("dcap.cli.sim", "A simulated Intel and simulated machines, for tests."),
 }
 INTERNAL_ERROR = 70
 
 
-class Commands(click.Group):
-    """The group, its members loaded on first use."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """The commands, in the order people meet them."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """The command of that name, its module imported now."""
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """The list in `--help`, without importing any command."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, what) for name, (_, what) in COMMANDS.items()])
-
-
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup, members=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, prog_name="dcap")
 def cli() -> None:
     """Remote attestation for Intel SGX and TDX.

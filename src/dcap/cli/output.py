@@ -31,13 +31,25 @@ _COLOURS = {
 def emit(value: Mapping[str, Any], lines: Iterable[str], *, as_json: bool) -> None:
     """Print a command's result: `value` as JSON, or `lines` as text."""
     if as_json:
-        document = {"schema": SCHEMA, **value}
-        text = msgspec.json.format(msgspec.json.encode(document), indent=2)
-        _write([text.decode()])
+        _write([_json({"schema": SCHEMA, **value})])
         return
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     safe = (printable(line) for line in lines)
     _write([_coloured(line) if colour else line for line in safe])
+
+
+def _json(document: Mapping[str, Any]) -> str:
+    """JSON that a terminal shows as it is: what would steer one is escaped, as JSON allows."""
+    text = msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
+    return text if text.isascii() else "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    """C1 controls, marks that turn the direction of text, line ends that are none of JSON's."""
+    if character.isascii() or character.isprintable():
+        return character
+    units = character.encode("utf-16-be")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
 
 def _write(lines: Iterable[str]) -> None:
@@ -72,9 +84,8 @@ def fail(error: DcapError, *, as_json: bool = False) -> None:
                 "mend": error.mend,
             },
         }
-        text = msgspec.json.format(msgspec.json.encode(document), indent=2)
         with suppress(ConfigError):  # what cannot be written there is still told on stderr
-            _write([text.decode()])
+            _write([_json(document)])
     place = f" ({error.where})" if error.where else ""
     click.echo(f"error: {error.what}{place} [{error.code}]", err=True)
     if error.mend:

@@ -4,9 +4,9 @@ The group alone; its commands are imported when they are called. What they share
 `sim_place`. Nothing here is trusted by `dcap verify` unless `--insecure-test-root` says so.
 """
 
-import importlib
-
 import click
+
+from dcap.cli.lazy_group import LazyGroup
 
 #: Command -> (module, attribute, what it does).
 COMMANDS = {
@@ -21,28 +21,7 @@ COMMANDS = {
 }
 
 
-class SimCommands(click.Group):
-    """The group, its members loaded on first use."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """The commands, in the order people meet them."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """The command of that name, its module imported now."""
-        if cmd_name not in COMMANDS:
-            return None
-        module, attribute, _ = COMMANDS[cmd_name]
-        found: click.Command = getattr(importlib.import_module(module), attribute)
-        return found
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """The list in `--help`, without importing any command."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, what) for name, (_, _, what) in COMMANDS.items()])
-
-
-@click.group("sim", cls=SimCommands)
+@click.group("sim", cls=LazyGroup, members=COMMANDS)
 def command() -> None:
     """A simulated Intel and simulated SGX and TDX machines, for tests.
 

@@ -145,10 +145,12 @@ def _instant(text: str, flag: str) -> datetime:
 
 def _seconds(text: str) -> int:
     back = text.startswith("-")
+    size = text[1:] if text.startswith(("-", "+")) else text
     try:
-        passed = duration(text.removeprefix("-").removeprefix("+"), "--advance")
+        passed = duration(size, "--advance")
     except ConfigError as error:
-        raise click.BadParameter(error.what, param_hint="--advance") from None
+        why = error.what.replace(repr(size[:40]), repr(text[:40]))
+        raise click.BadParameter(why, param_hint="--advance") from None
     return int((-passed if back else passed) / timedelta(seconds=1))
 
 
@@ -160,8 +162,10 @@ def _seconds(text: str) -> int:
 def reset(*, directory: WorldDirectory, seed: str, at: str | None, as_json: bool) -> None:
     """Begin the world anew: one machine, up to date, and nothing that happened.
 
-    With another seed, restart `dcap sim up`: its certificate is of the old world.
+    Another seed makes another world: stop `dcap sim up` first, whose certificate is of the old one.
     """
+    if not seed:
+        raise click.BadParameter("it is empty", param_hint="--seed")
     world = directory.reset(seed, AT if at is None else _instant(at, "--at"))
     output.emit(
         {"seed": seed, "root_pem": str(directory.root_pem), **_value(world)},

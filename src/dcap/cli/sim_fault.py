@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from dcap.cli import output
-from dcap.cli.sim_place import place, write_folder, write_output, written
+from dcap.cli.sim_place import make_folder, place, write_folder, write_output, written
 from dcap.simulator.faults import FAULTS, ODDITIES, Fault
 from dcap.simulator.state import WorldDirectory
 from dcap.simulator.wire_faults import WIRE_FAULTS
@@ -54,6 +54,7 @@ def fault(
     world = directory.world()
     case = found.truth(world) if truth else found.make(world)
     place_of = Path(folder)
+    make_folder(place_of)
     write_output(place_of / "quote.bin", case.quote)
     write_folder(place_of, case.collateral)
     write_output(place_of / "policy.toml", found.policy.encode())

@@ -49,18 +49,40 @@ def written(at: datetime) -> str:
 
 
 def write_output(path: Path, content: bytes) -> None:
-    """Write a file, and the folder around it."""
+    """Write a file into a folder that is there."""
+    if not path.parent.exists():
+        raise ConfigError(
+            "output-unwritable",
+            f"there is no folder {path.parent}",
+            where=str(path),
+            mend="make it first, or write elsewhere",
+        )
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     except OSError as error:
-        raise ConfigError(
-            "output-unwritable", f"it cannot be written: {error.strerror}", where=str(path)
-        ) from None
+        raise _unwritable(path, error) from None
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder that is to be filled, in one that is there."""
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(
+        "output-unwritable",
+        f"it cannot be written: {error.strerror}",
+        where=str(path),
+        mend="make its folder first, or write elsewhere",
+    )
 
 
 def write_folder(folder: Path, collateral: Collateral) -> list[str]:
     """Write collateral as `dcap verify --collateral` reads it. The names of the files."""
+    make_folder(folder)
     names = []
     for piece, (name, *others) in FILE_NAMES.items():
         content = getattr(collateral, piece)

@@ -1,31 +1,36 @@
 """`dcap sim up`: the simulated Intel's services on loopback HTTPS, until SIGTERM or SIGINT.
 
 Beside the world lie, once they answer: `tls_ca.pem`, `qcnl.conf` for Intel's quote provider library,
-and `environment`, which a shell sources. The last is there only while they answer.
+and `environment`, which a shell sources: addresses and files, and nothing that changes what any program
+trusts (`QCNL_CONF_PATH` steers Intel's library alone). It is there only while they answer, or after
+they were killed. One process serves a world at a time.
 """
 
 import os
 import shlex
 import signal
 import threading
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import click
 import msgspec
 
-from dcap.cli import output
+from dcap.cli import arguments, output
 from dcap.cli.sim_place import place, written
 from dcap.errors import ConfigError
-from dcap.serving import Server, serving
+from dcap.serving import serving
+from dcap.simulator.internet import internet
 from dcap.simulator.pcs import ROOT_CRL_PATH
-from dcap.simulator.services import ALIBABA, THIM, services
+from dcap.simulator.services import ALIBABA, HOST_AGENT, THIM, services
 from dcap.simulator.state import WorldDirectory
 from dcap.simulator.tls import LOOPBACK, WRONG_NAMES, tls_files
 from dcap.simulator.wire_faults import WIRE_FAULTS
 
 QCNL_CONF = "qcnl.conf"
 ENVIRONMENT = "environment"
+_LONGEST_KEY = 1024
 _PCCS_PATH = f"{ALIBABA}/sgx/certification/v4/"
 
 
@@ -39,6 +44,21 @@ _PCCS_PATH = f"{ALIBABA}/sgx/certification/v4/"
     help="On 127.0.0.1.  [default: a free one]",
 )
 @click.option(
+    "--proxy-port",
+    type=click.IntRange(0, 65535),
+    metavar="N",
+    help="Also be a proxy there, beyond which the real hosts of Intel, Azure and Alibaba are these "
+    "services. 0: a free port.  [default: none]",
+)
+@click.option(
+    "--api-key",
+    metavar="KEY",
+    envvar="DCAP_SIM_API_KEY",
+    help="Answer 401 to who asks for PCK certificates, or adds a package, without this subscription "
+    "key. [env: DCAP_SIM_API_KEY]",
+)
+@click.option("--api-key-file", metavar="FILE", help="The same, its key in a file; - is stdin.")
+@click.option(
     "--wire-fault",
     "wire_faults",
     type=click.Choice(list(WIRE_FAULTS)),
@@ -48,7 +68,14 @@ _PCCS_PATH = f"{ALIBABA}/sgx/certification/v4/"
 )
 @click.option("--json", "as_json", is_flag=True, help="When ready, print one line of JSON.")
 def up(
-    *, directory: WorldDirectory, port: int, wire_faults: tuple[str, ...], as_json: bool
+    *,
+    directory: WorldDirectory,
+    port: int,
+    proxy_port: int | None,
+    api_key: str | None,
+    api_key_file: str | None,
+    wire_faults: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Serve PCS, THIM, registration and root CRL on https://127.0.0.1 until SIGTERM or Ctrl-C.
 
@@ -58,46 +85,71 @@ def up(
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    world = directory.world()
-    (directory.path / ENVIRONMENT).unlink(missing_ok=True)
-    names = WRONG_NAMES if "wrong-certificate" in wire_faults else LOOPBACK
-    certificate, key, ca = tls_files(world, directory.path, names=names)
-    handler = directory.handler(services)
-    for name in wire_faults:
-        handler = WIRE_FAULTS[name](handler)
+    key_wanted = _api_key(api_key, api_key_file)
     with ExitStack() as stack:
-        try:
+        stack.enter_context(directory.claim())
+        environment = directory.path / ENVIRONMENT
+        environment.unlink(missing_ok=True)
+        world = directory.world()
+        names = WRONG_NAMES if "wrong-certificate" in wire_faults else None
+        certificate, key, ca = tls_files(world, directory.path, names=names or LOOPBACK)
+        handler = directory.handler(lambda world: services(world, api_key=key_wanted))
+        for name in wire_faults:
+            handler = WIRE_FAULTS[name](handler)
+        with _listening(port):
             server = stack.enter_context(serving(handler, port=port, tls=(certificate, key)))
-        except OSError as error:
-            raise ConfigError(
-                "simulator-port",
-                f"port {port} cannot be listened on: {error.strerror}",
-                mend="give another --port, or none",
-            ) from None
-        ready = _ready(directory, server, ca)
+        ready = _ready(directory, server.url, ca)
+        if proxy_port is not None:
+            with _listening(proxy_port):
+                proxy = internet(handler, world, directory.path, port=proxy_port, names=names)
+                ready["proxy_url"] = stack.enter_context(proxy).proxy_url
+        stack.callback(environment.unlink, missing_ok=True)
+        directory.write_file(ENVIRONMENT, _environment(ready))
         if as_json:
             click.echo(msgspec.json.encode({"schema": output.SCHEMA, **ready}))
         else:
-            output.emit(ready, _lines(ready, directory, written(world.at)), as_json=False)
+            output.emit(ready, _lines(ready, environment, written(world.at)), as_json=False)
         stop.wait()
-    (directory.path / ENVIRONMENT).unlink(missing_ok=True)
 
 
-def _ready(directory: WorldDirectory, server: Server, ca: Path) -> dict[str, object]:
-    """What a client needs to know; the files that say it are written."""
-    qcnl_conf = directory.write_file(QCNL_CONF, _qcnl_conf(server.url))
-    ready: dict[str, object] = {
-        "pcs_url": server.url,
-        "thim_url": f"{server.url}{THIM}",
-        "registration_url": server.url,
-        "root_crl_url": f"{server.url}{ROOT_CRL_PATH}",
+def _api_key(given: str | None, file: str | None) -> str | None:
+    """The subscription key that is asked for; a header must be able to carry it."""
+    if file is not None:
+        if given is not None:
+            raise click.UsageError("--api-key and --api-key-file exclude each other")
+        given = arguments.read_input(file, _LONGEST_KEY).decode("latin-1").strip()
+    if given is not None and not (given and given.isascii() and given.isprintable()):
+        raise click.UsageError("the API key is empty, or not printable ASCII")
+    return given
+
+
+@contextmanager
+def _listening(port: int) -> Iterator[None]:
+    """What the system says of a port, in our words."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            "simulator-port",
+            f"port {port} cannot be listened on: {error.strerror}",
+            mend="give another port, or none",
+        ) from None
+
+
+def _ready(directory: WorldDirectory, url: str, ca: Path) -> dict[str, object]:
+    """What a client needs to know; `qcnl.conf` is written."""
+    qcnl_conf = directory.write_file(QCNL_CONF, _qcnl_conf(url))
+    return {
+        "pcs_url": url,
+        "thim_url": f"{url}{THIM}",
+        "thim_agent_url": f"{url}{HOST_AGENT}",
+        "registration_url": url,
+        "root_crl_url": f"{url}{ROOT_CRL_PATH}",
         "root_pem": str(directory.root_pem.resolve()),
         "tls_ca_pem": str(ca.resolve()),
         "qcnl_conf": str(qcnl_conf.resolve()),
         "pid": os.getpid(),
     }
-    directory.write_file(ENVIRONMENT, _environment(ready))
-    return ready
 
 
 def _qcnl_conf(url: str) -> bytes:
@@ -123,25 +175,19 @@ def _qcnl_conf(url: str) -> bytes:
 
 
 def _environment(ready: dict[str, object]) -> bytes:
-    """Shell text: where everything is, for curl, dcap and Intel's library."""
-    names = {
-        "PCS_URL": ready["pcs_url"],
-        "THIM_URL": ready["thim_url"],
-        "REGISTRATION_URL": ready["registration_url"],
-        "ROOT_CRL_URL": ready["root_crl_url"],
-        "CURL_CA_BUNDLE": ready["tls_ca_pem"],
-        "QCNL_CONF_PATH": ready["qcnl_conf"],
-        "DCAP_INSECURE_TEST_ROOT": ready["root_pem"],
-    }
-    return "".join(f"export {n}={shlex.quote(str(v))}\n" for n, v in names.items()).encode()
+    """Shell text: where everything is."""
+    names = ("qcnl_conf", "tls_ca_pem", *(name for name in ready if name.endswith("_url")))
+    rows = {name.upper(): str(ready[name]) for name in names}
+    rows["QCNL_CONF_PATH"] = rows.pop("QCNL_CONF")
+    return "".join(f"export {n}={shlex.quote(v)}\n" for n, v in sorted(rows.items())).encode()
 
 
-def _lines(ready: dict[str, object], directory: WorldDirectory, at: str) -> list[str]:
+def _lines(ready: dict[str, object], environment: Path, at: str) -> list[str]:
     words = {"pid": "pid", "root_pem": "root", "tls_ca_pem": "TLS CA", "qcnl_conf": "QCNL"}
     rows = [(words.get(name, name.removesuffix("_url")), value) for name, value in ready.items()]
     return [
         *(f"{word:<13}{value}" for word, value in rows),
-        f"{'environment':<13}{(directory.path / ENVIRONMENT).resolve()}",
+        f"{'environment':<13}{environment.resolve()}",
         f"clock        {at}",
         "ready        all of this is simulated: nothing here is Intel's",
     ]

@@ -5,22 +5,40 @@ The exit status is the verdict's: 0 accepted, 2 malformed, 3 false, 4 TCB or col
 """
 
 import hashlib
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
+from click.core import ParameterSource
 
-from dcap.appraisal import Policy, Release, appraise
+from dcap.appraisal import AttestationResult, Policy, Release
+from dcap.appraisal.appraiser import unreadable
 from dcap.appraisal.policy import ACCEPTABLE, duration, padded_report_data
 from dcap.cli import arguments, output
-from dcap.errors import ConfigError, NotFound
-from dcap.sources.directory import read_bounded, read_collateral
+from dcap.cli.collateral_set import instant_text, read_sets
+from dcap.cli.collateral_source import (
+    configured,
+    expect_no_fetch,
+    expect_nothing_at,
+    generation,
+    source_options,
+    write_whole,
+)
+from dcap.errors import ConfigError, FormatError, NotFound
+from dcap.formats.containers.bundle import MAX_SIZE, Bundle, is_bundle
+from dcap.relying_party import PUT_ASIDE, Gathered, gather, judge, own_collateral, recognise
+from dcap.sources.directory import DirectorySource, read_bounded
+from dcap.verification.anchors import TrustAnchor
+from dcap.verification.evidence import Evidence
 from dcap.verification.status import TcbStatus
 
 COMMAND_LINE = "command line"
+RECORDED = "recorded"
 _WHERE_TO_GET_IT = (
-    "give --collateral DIR|FILE (or set DCAP_COLLATERAL): answers of Intel's PCS or of your PCCS, "
-    "saved as README.md shows"
+    "give --collateral the folder or file that `dcap collateral get` wrote, or leave it out (and "
+    "DCAP_COLLATERAL): it is then fetched"
 )
 #: Flags that make up a release of their own.
 _RELEASE_FLAGS = ("mrenclave", "mrsigner", "mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3")
@@ -32,10 +50,21 @@ _RELEASE_FLAGS = ("mrenclave", "mrsigner", "mrtd", "rtmr0", "rtmr1", "rtmr2", "r
     "--collateral",
     metavar="DIR|FILE",
     envvar="DCAP_COLLATERAL",
-    help="A folder (as PCS answers were saved) or a file in dcap-qvl's JSON form.",
+    help="Fetch nothing: judge by this folder (as PCS answers were saved), bundle, or file in "
+    "dcap-qvl's JSON form.",
 )
+@source_options
 @click.option("--policy", "policy_file", metavar="FILE", help="What to accept, in TOML.")
-@click.option("--at", metavar="TIME", help="Judge as of this instant: Unix seconds or RFC 3339.")
+@click.option(
+    "--at",
+    metavar="TIME",
+    help="Judge as of this instant: Unix seconds, RFC 3339, or `recorded`: that which a bundle claims.",
+)
+@click.option(
+    "--bundle-out",
+    metavar="FILE",
+    help="Write what was judged (evidence, collateral, instant) into one file, to be judged again.",
+)
 @click.option(
     "--mrenclave",
     multiple=True,
@@ -89,6 +118,7 @@ def command(
     collateral: str | None,
     policy_file: str | None,
     at: str | None,
+    bundle_out: str | None,
     insecure_test_root: str | None,
     show_platform_id: bool,
     as_json: bool,
@@ -98,23 +128,140 @@ def command(
     """Verify EVIDENCE (a file, or - for standard input) and judge it by a policy.
 
     EVIDENCE may be a quote (raw, hex, base64, PEM, zero-padded) or a container around one: an Open
-    Enclave report or evidence (EGo), a Conclave EnclaveInstanceInfo.
+    Enclave report or evidence (EGo), a Conclave EnclaveInstanceInfo, a bundle of ours. Evidence that
+    brings its own collateral is judged by that, unless --source, --early, --evaluation or --collateral
+    is given; the result says so.
     """
     policy = _policy(policy_file, flags)
-    moment = arguments.instant(at)
+    generation(flags)  # refused before anything is read
+    folder = _collateral_flag(collateral, flags)
     trust = arguments.anchor(insecure_test_root)
-    data = arguments.read_input(evidence)
-    try:
-        given = None if collateral is None else read_collateral(Path(collateral))
-        result = appraise(data, given, policy, at=moment, anchor=trust)
-    except NotFound as error:
-        mend = error.mend if error.code == "collateral-incomplete" else _WHERE_TO_GET_IT
-        raise NotFound(error.code, error.what, where=error.where, mend=mend) from None
+    if bundle_out is not None:
+        expect_nothing_at(Path(bundle_out))
+    data = arguments.read_input(evidence, MAX_SIZE)
+    known = recognise(data)
+    moment = _moment(at, known)
+    recorded = () if at != RECORDED or moment is None else (_as_recorded(moment),)
+    gathered = (
+        _gather(known, folder, flags, moment, trust) if isinstance(known, Evidence) else known
+    )
+    if isinstance(gathered, Gathered):
+        told = (*gathered.passing, *recorded)
+        gathered = msgspec.structs.replace(gathered, passing=told)
+    result = _judge(gathered, known, policy, moment, trust)
+    if bundle_out is not None and isinstance(gathered, Gathered):
+        bundle = gathered.bundle(_bare(data), result.at)
+        write_whole(Path(bundle_out), bundle.to_bytes())
     if not quiet:
         value = result.to_dict(platform_ids=show_platform_id)
         text = result.explain(platform_ids=show_platform_id)
         output.emit(value, text.splitlines(), as_json=as_json)
     return result.exit_status
+
+
+def _gather(
+    known: Evidence,
+    folder: Path | None,
+    flags: dict[str, Any],
+    moment: datetime | None,
+    trust: TrustAnchor,
+) -> Gathered | FormatError:
+    """What to judge by: saved, brought by the evidence itself, or fetched."""
+    try:
+        update, number = generation(flags)
+        if folder is not None:
+            expect_no_fetch(flags, "--collateral says what to judge by")
+            return _beside(known, folder, moment, trust)
+        if not flags["sources"] and update is None and number is None:
+            own = own_collateral(known)
+            if own is not None:
+                expect_no_fetch(flags, "collateral came with the evidence, which is judged by it")
+                return own
+        here = configured(flags, anchor=trust, at=moment)
+        return gather(known, here, update=update, evaluation_number=number, at=moment, anchor=trust)
+    except FormatError as error:  # the quote's own certificate cannot be read
+        return error
+
+
+def _judge(
+    gathered: Gathered | FormatError,
+    known: Evidence | FormatError,
+    policy: Policy,
+    moment: datetime | None,
+    trust: TrustAnchor,
+) -> AttestationResult:
+    """The verdict; on what cannot be read, without looking at any collateral."""
+    if isinstance(gathered, Gathered):
+        return judge(gathered, policy, at=moment, anchor=trust)
+    evidence = None if isinstance(known, FormatError) else known
+    at = moment or arguments.instant(None)
+    return unreadable(gathered, policy, at=at, anchor=trust, evidence=evidence)
+
+
+def _moment(at: str | None, known: Evidence | FormatError) -> datetime | None:
+    """The instant of --at; `None` for now, which is when the collateral is there."""
+    if at != RECORDED:
+        return None if at is None else arguments.instant(at)
+    if isinstance(known, FormatError):
+        return None
+    if known.record is None:
+        raise ConfigError(
+            "at-recorded",
+            "the evidence is no bundle: no instant was recorded with it",
+            where="--at",
+            mend="give the instant itself: --at 2025-07-04T10:28:44Z",
+        )
+    if not arguments.EARLIEST <= known.record.at < arguments.LATEST:
+        raise ConfigError(
+            "instant",
+            f"the bundle says that it was recorded in the year {known.record.at.year}",
+            where="--at recorded",
+            mend="give the instant itself: --at 2025-07-04T10:28:44Z",
+        )
+    return known.record.at
+
+
+def _as_recorded(moment: datetime) -> str:
+    """What is said of an instant that nobody but the sender vouches for."""
+    return (
+        f"judged as of {instant_text(moment)}, which the bundle claims (--at recorded): whoever sent it "
+        "chose the instant"
+    )
+
+
+def _collateral_flag(collateral: str | None, flags: dict[str, Any]) -> Path | None:
+    """Where collateral was saved. A flag that fetches excludes --collateral, not $DCAP_COLLATERAL."""
+    if collateral is None:
+        return None
+    if not any(flags[name] for name in ("sources", "early")) and flags["evaluation"] is None:
+        return Path(collateral)
+    given = click.get_current_context().get_parameter_source("collateral")
+    if given is ParameterSource.ENVIRONMENT:
+        return None
+    raise ConfigError(
+        "collateral-and-source",
+        "--collateral says what to judge by, and --source, --early and --evaluation what to fetch",
+        mend="give one or the other",
+    )
+
+
+def _beside(known: Evidence, folder: Path, moment: datetime | None, trust: TrustAnchor) -> Gathered:
+    """The collateral that was saved; of several sets the one that fits."""
+    try:
+        sets = read_sets(folder)
+        if len(sets) > 1:
+            return gather(known, DirectorySource(folder), at=moment, anchor=trust)
+        passing = () if known.collateral is None else (PUT_ASIDE,)
+        return Gathered(evidence=known, collateral=sets[0].collateral, passing=passing)
+    except NotFound as error:
+        if error.code != "collateral-missing":
+            raise
+        raise NotFound(error.code, error.what, where=error.where, mend=_WHERE_TO_GET_IT) from None
+
+
+def _bare(data: bytes) -> bytes | None:
+    """The evidence alone, where it came in a bundle."""
+    return Bundle.parse(data).evidence if is_bundle(data) else data
 
 
 def _policy(policy_file: str | None, flags: dict[str, Any]) -> Policy:

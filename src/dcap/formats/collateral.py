@@ -16,7 +16,7 @@ from collections.abc import Mapping
 import msgspec
 
 from dcap.errors import FormatError, NotFound
-from dcap.formats.signed_json import SignedJson, decode, signature_from_hex
+from dcap.formats.signed_json import SignedJson, decode, prepare, signature_from_hex
 
 TCB_INFO = "tcbInfo"
 ENCLAVE_IDENTITY = "enclaveIdentity"
@@ -127,6 +127,9 @@ class _QvlForm(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     qe_identity: str
     qe_identity_signature: str
     pck_certificate_chain: str | None = None
+
+
+prepare(_QvlForm)
 
 
 def _piece(piece: str, files: Mapping[str, bytes]) -> bytes | None:

@@ -204,10 +204,12 @@ def write_tbs(
     revoked: Iterable[tuple[int, datetime]],
     crl_number: int | None,
     authority_key_id: bytes | None,
+    more: Iterable[Extension] = (),
 ) -> bytes:
     """The part of a list that is signed; `None` leaves a field out, which the profile forbids.
 
     `revoked` gives serials with their dates; the reason is keyCompromise, as in Intel's lists.
+    `more` are extensions that the profile does not have.
     """
     reason = Extension(_REASON_CODE, der.integer(_KEY_COMPROMISE, der.ENUMERATED)).to_der()
     entries = [
@@ -219,6 +221,7 @@ def write_tbs(
         extensions.append(Extension(_CRL_NUMBER, der.integer(crl_number)))
     if authority_key_id is not None:
         extensions.append(Extension(_AUTHORITY_KEY_ID, write_authority_key_id(authority_key_id)))
+    listed = b"".join(extension.to_der() for extension in (*extensions, *more))
     return der.sequence(
         _VERSION_2,
         ECDSA_WITH_SHA256,
@@ -226,5 +229,5 @@ def write_tbs(
         der.write_moment(this_update),
         b"" if next_update is None else der.write_moment(next_update),
         der.sequence(*entries) if entries else b"",
-        der.element(0xA0, der.sequence(*(extension.to_der() for extension in extensions))),
+        der.element(0xA0, der.sequence(listed)) if listed else b"",
     )

@@ -137,8 +137,8 @@ def sequence(*members: bytes) -> bytes:
 
 
 def write_moment(moment: datetime) -> bytes:
-    """The writer of times: UTCTime until 2049, GeneralizedTime after (RFC 5280 §4.1.2.5)."""
-    if moment.year < 2000 + _SHORT_YEAR_PIVOT:
+    """The writer of times: UTCTime from 1950 to 2049, else GeneralizedTime (RFC 5280 §4.1.2.5)."""
+    if 1900 + _SHORT_YEAR_PIVOT <= moment.year < 2000 + _SHORT_YEAR_PIVOT:
         return element(UTC_TIME, f"{moment:%y%m%d%H%M%SZ}".encode())
     return element(GENERALIZED_TIME, f"{moment:%Y%m%d%H%M%SZ}".encode())
 

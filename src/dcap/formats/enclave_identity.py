@@ -18,6 +18,7 @@ from dcap.formats.signed_json import (
     decode,
     encode,
     hex_bytes,
+    prepare,
     utc,
 )
 from dcap.formats.tcb_info import IsvSvnLevel, WireIsvSvnLevel, isv_svn_levels
@@ -25,7 +26,8 @@ from dcap.formats.tcb_info import IsvSvnLevel, WireIsvSvnLevel, isv_svn_levels
 QE = "QE"
 TD_QE = "TD_QE"
 QVE = "QVE"
-_KNOWN = (QE, TD_QE, QVE)
+QAE = "QAE"
+_KNOWN = (QE, TD_QE, QVE, QAE)
 #: Version 3 has been announced for TD_QE with the same members.
 _VERSIONS = {2: _KNOWN, 3: (TD_QE,)}
 
@@ -45,6 +47,9 @@ class WireEnclaveIdentity(msgspec.Struct, frozen=True, rename="camel", omit_defa
     mrsigner: str
     isvprodid: U16Number
     tcb_levels: list[WireIsvSvnLevel]
+
+
+prepare(WireEnclaveIdentity)
 
 
 class EnclaveIdentity(msgspec.Struct, frozen=True, kw_only=True):

@@ -76,6 +76,16 @@ def signature_from_hex(text: str, what: str) -> bytes:
     return signature
 
 
+def prepare(*kinds: object) -> None:
+    """Build the tables by which these types are read: at import, before there are threads.
+
+    msgspec (0.22) builds a type's table when it is first read, and without a lock: two threads that
+    are the first at once would end the process with a segmentation fault.
+    """
+    for kind in kinds:
+        msgspec.json.Decoder(kind)
+
+
 def decode(data: bytes, kind: type[T], what: str, limit: int = MAX_SIZE) -> T:
     """`data` as `kind`, strictly. Raises `FormatError` (`json`).
 

@@ -7,7 +7,7 @@ member is `tcbEvaluationDataNumbers`.
 import msgspec
 
 from dcap.errors import FormatError
-from dcap.formats.signed_json import Instant, ShortText, U32Number, decode, encode, utc
+from dcap.formats.signed_json import Instant, ShortText, U32Number, decode, encode, prepare, utc
 
 
 class EvaluationNumber(msgspec.Struct, frozen=True, rename="camel"):
@@ -48,3 +48,6 @@ class TcbEvaluationNumbers(msgspec.Struct, frozen=True, rename="camel", omit_def
     def to_bytes(self) -> bytes:
         """The bytes to sign."""
         return encode(self)
+
+
+prepare(TcbEvaluationNumbers)

@@ -28,6 +28,7 @@ from dcap.formats.signed_json import (
     decode_part,
     encode,
     hex_bytes,
+    prepare,
     utc,
 )
 
@@ -153,6 +154,9 @@ class WireTcbInfoV3(msgspec.Struct, frozen=True, kw_only=True, rename="camel", o
     tdx_module: WireTdxModule | UnsetType = UNSET
     tdx_module_identities: list[WireTdxModuleIdentity] | UnsetType = UNSET
     tcb_levels: list[WireLevelV3]
+
+
+prepare(WireTcbInfoV2, WireTcbInfoV3)
 
 
 class _Version(msgspec.Struct, frozen=True):

@@ -169,14 +169,19 @@ class EvaluationNumberRetired(_Event, frozen=True):
 
 
 class PckRevoked(_Event, frozen=True):
-    """The PCK certificate that a machine quotes with now is revoked by its CA."""
+    """A machine's PCK certificates are revoked by its CA: of its TCB of now, and of those below."""
 
     platform: str = MACHINE
 
     def apply(self, world: "World") -> None:
-        """Put its serial on the CA's list."""
+        """Put their serials on the CA's list, those that are not there yet."""
         machine = _platform(world, self.platform)
-        _revoke(world, machine.ca, machine.pck().certificate.serial, "this PCK certificate")
+        there = {entry.serial for entry in world.intel.revoked[machine.ca]}
+        serials = {issued.certificate.serial for issued in machine.issued()} - there
+        if not serials:
+            raise _impossible("every PCK certificate of this machine is revoked already")
+        for serial in sorted(serials):
+            _revoke(world, machine.ca, serial, "this PCK certificate")
 
 
 class IntermediateRevoked(_Event, frozen=True):

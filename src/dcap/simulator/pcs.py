@@ -47,8 +47,8 @@ from dcap.api.pcs_responses import (
 from dcap.errors import FormatError, NotFound
 from dcap.formats.collateral import ENCLAVE_IDENTITY, TCB_INFO
 from dcap.formats.pck_extensions import PckExtensions
+from dcap.formats.pck_selection import Tcb, select
 from dcap.simulator import ppid_key
-from dcap.simulator.pck_selection import Tcb, select
 from dcap.simulator.platform import Platform, Tcbm
 from dcap.simulator.tcb_model import PCE_SVN, Generation
 from dcap.simulator.world import FMSPCS, World

@@ -168,6 +168,11 @@ class Platform:
         rungs = {r.svn for g in self.world.intel.generations.values() for r in g.platform}
         return self.certificate(max((svn for svn in rungs if svn <= self.svn), default=self.svn))
 
+    def issued(self) -> tuple[Authority, ...]:
+        """Every certificate that it could have got by now, as the package that it is."""
+        listed = [entry.certificate for entry in self.certificates() if entry.certificate]
+        return tuple(listed) or (self.pck(),)
+
     def certificate(self, svn: int) -> Authority:
         """The PCK certificate of one rung."""
         place = (svn, self.package)

@@ -25,6 +25,7 @@ from dcap.formats.sgx_report import SgxReport
 from dcap.formats.td_report import TdReport10, TdReport15, TdReport15Ex
 from dcap.simulator.documents import ENCLAVES
 from dcap.simulator.keys import SigningKey
+from dcap.simulator.tcb_model import PCE_SVN
 
 AUTHENTICATION_DATA = bytes(range(32))
 SGX_ATTRIBUTES = bytes.fromhex("0500000000000000e700000000000000")
@@ -37,7 +38,10 @@ TD_BODIES: dict[int, type[TdReport10]] = {2: TdReport10, 3: TdReport15, 4: TdRep
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a quote is made of. `None` means: what a genuine QE would put there."""
+    """All that a quote is made of. `None` means: what a genuine QE would put there.
+
+    `signed` are the bytes of header and body, where they are not those of the draft.
+    """
 
     version: int
     body: Body
@@ -48,6 +52,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     qe_report: SgxReport
     authentication_data: bytes = AUTHENTICATION_DATA
     header: QuoteHeader | None = None
+    signed: bytes | None = None
     attestation_public_key: bytes | None = None
     qe_report_signature: bytes | None = None
     signature: bytes | None = None
@@ -57,7 +62,7 @@ def genuine_header(draft: Draft, user_data: bytes) -> QuoteHeader:
     """The header that belongs to a draft."""
     tee = TEE_SGX if isinstance(draft.body, SgxReport) else TEE_TDX
     qe_svn = draft.qe_report.isv_svn.to_bytes(2, "little") if draft.version == 3 else bytes(2)
-    pce_svn = (13).to_bytes(2, "little") if draft.version == 3 else bytes(2)
+    pce_svn = PCE_SVN.to_bytes(2, "little") if draft.version == 3 else bytes(2)
     return QuoteHeader(
         draft.version,
         ECDSA_P256,
@@ -72,7 +77,7 @@ def genuine_header(draft: Draft, user_data: bytes) -> QuoteHeader:
 def make_quote(draft: Draft, user_data: bytes = bytes(20)) -> bytes:
     """Sign the QE's report with the PCK, header and body with the attestation key."""
     header = draft.header or genuine_header(draft, user_data)
-    signed = signed_part(header, draft.body, draft.body_type)
+    signed = draft.signed or signed_part(header, draft.body, draft.body_type)
     public_key = draft.attestation_public_key or draft.attestation_key.public_key
     report = draft.qe_report.to_bytes()
     return write_quote(

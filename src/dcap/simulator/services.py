@@ -5,9 +5,10 @@
     /IntelSGXRootCA.der                                   the host of the root's revocation list
     /thim/sgx/certification/v4/…  /thim/tdx/…             Azure's acccache and regional THIM
     /metadata/THIM/sgx/certification/v4/pckcert           Azure's metadata service, in the VM
+    /metadata/instance                                    the same: in which region the VM runs
     /alibaba/sgx/certification/v3|v4/…  /alibaba/tdx/…    Alibaba's, a plain PCCS
 
-Not here: the socket (`serving`), its TLS certificate (`tls`).
+Not here: the socket (`serving`), its TLS certificate (`tls`), their real names (`internet`).
 """
 
 from collections import deque
@@ -15,17 +16,18 @@ from collections import deque
 import msgspec
 
 from dcap.api.http import Handler, HttpRequest, HttpResponse
-from dcap.api.pcs_responses import Refusal
+from dcap.errors import NotFound
 from dcap.simulator.alibaba import alibaba
-from dcap.simulator.pcs import ROOT_CRL_PATH, pcs, root_crl_host
+from dcap.simulator.pcs import ROOT_CRL_PATH, answered, pcs, root_crl_host
 from dcap.simulator.registration import registration
-from dcap.simulator.thim import host_agent, thim
+from dcap.simulator.thim import host_agent, instance, thim
 from dcap.simulator.world import World
 
 PCS = ("/sgx/certification/", "/tdx/certification/")
 REGISTRATION = "/sgx/registration/"
 THIM = "/thim"
 HOST_AGENT = "/metadata/THIM"
+INSTANCE = "/metadata/instance"
 ALIBABA = "/alibaba"
 #: What stands in the log for a path that no service has.
 ELSEWHERE = "(no service)"
@@ -54,17 +56,19 @@ class Services:
             (ROOT_CRL_PATH, "", root_crl_host(world)),
             (THIM + "/", THIM, thim(world)),
             (HOST_AGENT + "/", HOST_AGENT, host_agent(world)),
+            (INSTANCE, INSTANCE, instance(world)),
             (ALIBABA + "/", ALIBABA, alibaba(world)),
         )
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """The answer of the service whose path it is; 404 where there is none."""
-        path, response = ELSEWHERE, Refusal(status=404).to_http()
         for prefix, hidden, service in self._services:
             if request.target.startswith(prefix):
                 response = service(_below(request, hidden))
                 path = request.path if _is_plain(request) else ELSEWHERE
                 break
+        else:
+            path, response = ELSEWHERE, answered(self.world, request, _nothing)
         self.log.append(Logged(request.method, path, response.status))
         return response
 
@@ -82,6 +86,10 @@ def _below(request: HttpRequest, prefix: str) -> HttpRequest:
         headers=request.headers,
         body=request.body,
     )
+
+
+def _nothing() -> HttpResponse:
+    raise NotFound("pcs-route", "no service has such a resource")
 
 
 def _is_plain(request: HttpRequest) -> bool:

@@ -6,7 +6,9 @@
 
 A world is its events replayed in order, so that every process which reads the directory has the same
 one. The file is replaced as a whole and under a lock: readers need none, and two commands at once
-lose nothing. Beside it lies `root.pem`, the world's root. Not here: what events do (`events`).
+lose nothing. Beside it lies `root.pem`, the world's root. One process at a time serves a world
+(`claim`); locks are the system's, and end with the process that holds them, however it ends. Not here:
+what events do (`events`).
 """
 
 import os
@@ -14,9 +16,10 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -30,18 +33,20 @@ SEED = "dcap"
 STATE = "state.json"
 ROOT_PEM = "root.pem"
 _LOCK = ".lock"
+_CLAIM = ".up.lock"
+_LONGEST_PID = 20
 _READABLE = 0o644
 #: Some hundred thousand events: more is no world of this program's.
 _MAX_SIZE = 32 * 1024 * 1024
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What `state.json` says."""
+    """What `state.json` says. Nothing may be missing: another seed is another world."""
 
-    schema: int = SCHEMA
-    seed: str = SEED
-    at: datetime = AT
-    events: tuple[Event, ...] = ()
+    schema: int
+    seed: str
+    at: datetime
+    events: tuple[Event, ...]
 
     def replay(self) -> World:
         """The world after all events. Raises `ConfigError`, where one cannot have happened."""
@@ -71,7 +76,7 @@ class WorldDirectory:
         if not self._file.exists():
             with self._locked():
                 if not self._file.exists():
-                    self._write(State(events=(PlatformAdded(),)))
+                    self._write(_beginning(SEED, AT))
         return self._read()
 
     def record(self, *events: Event) -> World:
@@ -82,16 +87,31 @@ class WorldDirectory:
             world = state.replay()
             for event in events:
                 event.apply(world)
-            kept = {"seed": state.seed, "at": state.at, "events": (*state.events, *events)}
-            self._write(State(**kept))  # type: ignore[arg-type]
+            self._write(msgspec.structs.replace(state, events=(*state.events, *events)))
         return world
 
     def reset(self, seed: str = SEED, at: datetime = AT) -> World:
-        """Begin anew, with one machine and nothing that happened."""
-        with self._locked():
-            state = State(seed=seed, at=at.replace(microsecond=0), events=(PlatformAdded(),))
+        """Begin anew, with one machine and nothing that happened.
+
+        Raises `ConfigError` (`simulator-running`) for another seed, where services of the old one run:
+        their TLS certificate would be of a world that is gone.
+        """
+        state = _beginning(seed, at.replace(microsecond=0))
+        world = state.replay()
+        with nullcontext() if self._has_root_of(world) else self.claim(), self._locked():
             self._write(state)
-        return state.replay()
+        return world
+
+    @contextmanager
+    def claim(self) -> Iterator[None]:
+        """Be the one process that serves this world. Raises `ConfigError` (`simulator-running`)."""
+        with self._opened(_CLAIM) as file:
+            if not _try_lock(file.fileno()):
+                raise self._running(file)
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
+            file.flush()
+            yield
 
     def handler(self, make: Callable[[World], Handler]) -> Handler:
         """A handler over the world as it is at each request, other processes' events included."""
@@ -151,14 +171,48 @@ class WorldDirectory:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Alone among the processes that write here."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            file = (self.path / _LOCK).open("ab")
-        except OSError as error:
-            raise self._wrong(error.strerror or str(error)) from None
-        with file:
+        with self._opened(_LOCK) as file:
             _lock(file.fileno())
             yield
+
+    def _opened(self, name: str) -> BinaryIO:
+        """A file to lock, made where it is missing."""
+        if self.path.exists() and not self.path.is_dir():
+            raise ConfigError(
+                "simulator-state",
+                "a file; a simulated world lies in a folder",
+                where=str(self.path),
+                mend="give the name of a folder as --dir",
+            )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            return (self.path / name).open("a+b")
+        except OSError as error:
+            raise ConfigError(
+                "simulator-state",
+                f"no simulated world can be kept there: {error.strerror or error}",
+                where=str(self.path),
+                mend="give another --dir",
+            ) from None
+
+    def _has_root_of(self, world: World) -> bool:
+        try:
+            return self.root_pem.read_bytes() == world.root_pem
+        except OSError:
+            return False
+
+    def _running(self, file: BinaryIO) -> ConfigError:
+        try:
+            file.seek(0)
+            pid = file.read(_LONGEST_PID).decode()
+        except (OSError, UnicodeDecodeError):
+            pid = ""
+        return ConfigError(
+            "simulator-running",
+            "another `dcap sim up` serves this world" + (f", process {pid}" if pid else ""),
+            where=str(self.path),
+            mend="stop it first, or give another --dir",
+        )
 
     def _wrong(self, why: str) -> ConfigError:
         return ConfigError(
@@ -169,6 +223,11 @@ class WorldDirectory:
         )
 
 
+def _beginning(seed: str, at: datetime) -> State:
+    """A world of one machine, to which nothing has happened."""
+    return State(schema=SCHEMA, seed=seed, at=at, events=(PlatformAdded(),))
+
+
 if sys.platform == "win32":
     import msvcrt
 
@@ -176,12 +235,28 @@ if sys.platform == "win32":
         """Wait for the file; closing it lets go."""
         msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
 
+    def _try_lock(descriptor: int) -> bool:
+        """Take the file until it is closed, unless another process has it."""
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
 else:
     import fcntl
 
     def _lock(descriptor: int) -> None:
         """Wait for the file; closing it lets go."""
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+    def _try_lock(descriptor: int) -> bool:
+        """Take the file until it is closed, unless another process has it."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
 
 
 class _Live:
@@ -207,7 +282,8 @@ class _Live:
             with self._lock:
                 self._keep(world)
         except ConfigError as error:
-            return HttpResponse(status=500, body=str(error).encode())
+            # Without `where`: clients need not know how this machine's folders are named.
+            return HttpResponse(status=500, body=f"{error.what} [{error.code}]".encode())
         return answer
 
     def _load(self) -> None:

@@ -1,8 +1,8 @@
 """Azure's THIM and acccache over a simulated Intel, as Handlers: what Azure's DCAP client asks.
 
 `thim` answers as acccache and the regional services do, `host_agent` as the VM's own metadata service,
-which has PCK certificates only. Azure serves an older baseline than Intel, on purpose: say which by
-`number`, and how old its copies are by `lag`.
+which has PCK certificates only, `instance` as that service where it tells the VM's region. Azure serves
+an older baseline than Intel, on purpose: say which by `number`, and how old its copies are by `lag`.
 
 Source: `quote-provider.md` §4.2; `pccs-and-pcs-api.md` §5. Not captured from Azure itself: which
 encodings its regional lists have (PEM here, the root's in hex as a PCCS has it), and whether SGX TCB
@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 
 from dcap.api.http import Handler, HttpRequest, HttpResponse
 from dcap.api.parameters import malformed, read_choice, read_hex
+from dcap.api.pcs import JSON
 from dcap.api.pcs_responses import (
     IDENTITY_ISSUER_CHAIN,
     PKIX_CRL,
@@ -27,13 +28,17 @@ from dcap.api.thim import (
     ThimPckCertRequest,
     ThimPckCertResponse,
     cache_control,
+    expect_api_version,
 )
 from dcap.errors import NotFound
+from dcap.formats.signed_json import encode
 from dcap.simulator import pcs
 from dcap.simulator.platform import Platform
 from dcap.simulator.world import World
 
 DAY_SECONDS = 86400
+#: The region of every VM.
+LOCATION = "westeurope"
 _PATH = re.compile(r"/(sgx|tdx)/certification/v([234])/([a-z/]+)")
 _IDENTITIES = {
     ("sgx", "qe/identity"): "QE",
@@ -64,14 +69,36 @@ def host_agent(world: World, *, max_age: int = DAY_SECONDS) -> Handler:
     def pck_cert(request: HttpRequest) -> HttpResponse:
         if not re.fullmatch(r"/sgx/certification/v[234]/pckcert", request.path):
             raise NotFound("thim-route", "the service has no such resource")
-        if (request.header(METADATA) or "").lower() != "true":
-            raise malformed("the header metadata is not true")
+        _expect_metadata(request)
         return _pck_cert(world, request, max_age)
 
     def answer(request: HttpRequest) -> HttpResponse:
         return pcs.answered(world, request, lambda: pck_cert(request))
 
     return answer
+
+
+def instance(world: World) -> Handler:
+    """What the metadata service says of a VM, below `/metadata/instance`: where it runs, no more."""
+
+    def told(request: HttpRequest) -> HttpResponse:
+        if request.path not in ("", "/") or request.method != "GET":
+            raise NotFound("thim-route", "the service has no such resource")
+        _expect_metadata(request)
+        expect_api_version(request.query)
+        body = encode({"compute": {"location": LOCATION}})
+        return HttpResponse(status=200, headers=(("Content-Type", JSON),), body=body)
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        return pcs.answered(world, request, lambda: told(request))
+
+    return answer
+
+
+def _expect_metadata(request: HttpRequest) -> None:
+    """A header that no browser sends: the service is not for pages that a VM shows."""
+    if (request.header(METADATA) or "").lower() != "true":
+        raise malformed("the header metadata is not true")
 
 
 def _answer(

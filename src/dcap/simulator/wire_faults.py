@@ -2,7 +2,8 @@
 
     faulty = WIRE_FAULTS["cut-off"](services(world))
 
-The first sentence of each docstring says what departs from the truth; everything else stays genuine.
+The first sentence of each docstring says what departs from the truth, to users of the command line too;
+everything else stays genuine.
 Faults of time and of broken connections are orders to the server (`serving`): without a socket they
 show as headers. Not here: departures in what is signed (`faults`).
 
@@ -126,18 +127,32 @@ def oversized(handler: Handler) -> Handler:
 def throttling(
     handler: Handler, *, times: int | None = None, retry_after: int = RETRY_AFTER_SECONDS
 ) -> Handler:
-    """Too many requests: 429 with `Retry-After`; with `times`, for so many requests only."""
+    """Every request is one too many: 429 with `Retry-After`.
+
+    With `times`, for so many requests only.
+    """
     return _refusing(handler, Refusal(status=429, retry_after=retry_after), times)
 
 
 def unavailable(handler: Handler, *, times: int | None = None) -> Handler:
-    """The service cannot answer now: 503; with `times`, for so many requests only."""
+    """The service cannot answer now: 503.
+
+    With `times`, for so many requests only.
+    """
     return _refusing(handler, Refusal(status=503), times)
 
 
 def failing(handler: Handler, *, times: int | None = None) -> Handler:
-    """The service has an error of its own: 500; with `times`, for so many requests only."""
+    """The service has an error of its own: 500.
+
+    With `times`, for so many requests only.
+    """
     return _refusing(handler, Refusal(status=500), times)
+
+
+def unauthorised(handler: Handler) -> Handler:
+    """No subscription key is the right one, whatever is asked for: 401."""
+    return _refusing(handler, Refusal(status=401), None)
 
 
 def clock_skewed(handler: Handler, *, by: timedelta = SKEW) -> Handler:
@@ -158,7 +173,10 @@ def clock_skewed(handler: Handler, *, by: timedelta = SKEW) -> Handler:
 
 
 def wrong_certificate(handler: Handler) -> Handler:
-    """The server shows the TLS certificate of another host: serve with `tls.WRONG_NAMES`."""
+    """The server shows the TLS certificate of another host.
+
+    The handler is as it was: serve it with `tls.WRONG_NAMES`.
+    """
     return handler
 
 
@@ -195,6 +213,7 @@ WIRE_FAULTS: Mapping[str, Callable[[Handler], Handler]] = {
     "throttling": throttling,
     "unavailable": unavailable,
     "failing": failing,
+    "unauthorised": unauthorised,
     "clock-skewed": clock_skewed,
     "wrong-certificate": wrong_certificate,
     "poisoned": poisoned,

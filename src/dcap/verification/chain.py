@@ -159,9 +159,22 @@ def prove(
         anchor.matches(root),
         lambda: f'"{root.common_name}" in it is not the trusted root: its name or key differs',
     )
-    broken = _broken_link(_links(ordered, anchor), signatures)
+    held = prove_links(name, _links(ordered, anchor), ordered, at, signatures, ledger)
+    return trusted and held
+
+
+def prove_links(
+    name: str,
+    links: Iterable[tuple[Certificate, Certificate]],
+    certificates: tuple[Certificate, ...],
+    at: datetime,
+    signatures: Signatures,
+    ledger: Ledger,
+) -> bool:
+    """Steps 4 and 5: each certificate is signed by its issuer, and those of the chain are in force."""
+    broken = _broken_link(links, signatures)
     signed = ledger.check(f"{name}-signature", not broken, broken)
-    future = next((c for c in ordered if at < c.not_before), None)
+    future = next((c for c in certificates if at < c.not_before), None)
     begun = ledger.check(
         f"{name}-validity-start",
         future is None,
@@ -172,7 +185,7 @@ def prove(
             else ""
         ),
     )
-    return trusted and signed and begun
+    return signed and begun
 
 
 def _broken_link(links: Iterable[tuple[Certificate, Certificate]], signatures: Signatures) -> str:

@@ -12,19 +12,19 @@ Source: `verification.md` §4 and §5 A-C; pitfalls 1, 9, 12, 14, 16, 17, 22, 23
 """
 
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
-from typing import Any, TypeVar
+from datetime import datetime
+from typing import Any
 
 import msgspec
 
-from dcap.errors import ConfigError, FormatError, VerificationError
+from dcap.errors import VerificationError
 from dcap.formats.certificate import Certificate
 from dcap.formats.collateral import ENCLAVE_IDENTITY, TCB_INFO, Collateral
 from dcap.formats.crl import Crl
 from dcap.formats.enclave_identity import EnclaveIdentity
 from dcap.formats.signed_json import SignedJson
 from dcap.formats.tcb_info import TcbInfo
-from dcap.verification import chain, revocation
+from dcap.verification import chain, piece, revocation
 from dcap.verification.anchors import INTEL_SGX_ROOT, TrustAnchor
 from dcap.verification.chain import (
     CRL_ISSUER_CHAIN,
@@ -39,8 +39,6 @@ from dcap.verification.signature import Claim, Run, Signatures, claim_raw
 
 #: How many PCK chains and QE reports are remembered (about 8 KB and 0.6 KB each).
 REMEMBERED = 1024
-
-Document = TypeVar("Document", TcbInfo, EnclaveIdentity)
 
 
 class Authentic(msgspec.Struct):
@@ -154,12 +152,8 @@ def check_endorsements(
     `run`, something like `map`, may check independent signatures side by side; `also` gives further
     claims (a quote's own) to check in the same go. Never raises for bad collateral: it finds.
     """
-    if at.tzinfo is None:
-        raise ConfigError(
-            "no-instant", "`at` must be an aware datetime: the verifier's trusted time"
-        )
+    at = piece.instant(at)
     ledger = Ledger()
-    at = at.astimezone(UTC)
     signatures = signatures or Signatures()
     authentic = Authentic(at=at, anchor=anchor)
     authentic.pck_certificate_chain = collateral.pck_certificate_chain
@@ -192,14 +186,15 @@ def check_endorsements(
     if root_crl is not None and authentic.crl_issuer is not None:
         revocation.not_revoked("crl-issuer-revocation", authentic.crl_issuer, root_crl, ledger)
     # 2.5 - 2.7 TCB info: its signer's chain, revocation, signature; then, and only then, its content
-    authentic.tcb_info = _document(
+    circumstances = piece.Circumstances(at, anchor, root_crl)
+    authentic.tcb_info = piece.prove_document(
         "tcb-info", pieces.tcb_chain, pieces.tcb_info, TcbInfo.parse,
-        authentic, signatures, ledger, windows,
+        circumstances, signatures, ledger, windows,
     )  # fmt: skip
     # 2.8 - 2.10 QE identity: the same
-    authentic.qe_identity = _document(
+    authentic.qe_identity = piece.prove_document(
         "qe-identity", pieces.qe_chain, pieces.qe_identity, EnclaveIdentity.parse,
-        authentic, signatures, ledger, windows,
+        circumstances, signatures, ledger, windows,
     )  # fmt: skip
 
     authentic.windows = tuple(windows)
@@ -235,17 +230,11 @@ def _read(collateral: Collateral, ledger: Ledger) -> _Pieces:
         ),
         root_ca_crl=revocation.read("root-ca-crl", collateral.root_ca_crl, ledger),
         pck_crl=revocation.read("pck-crl", collateral.pck_crl, ledger),
-        tcb_info=_sealed("tcb-info", collateral.tcb_info, TCB_INFO, ledger),
-        qe_identity=_sealed("qe-identity", collateral.qe_identity, ENCLAVE_IDENTITY, ledger),
+        tcb_info=piece.read_document("tcb-info", collateral.tcb_info, TCB_INFO, ledger),
+        qe_identity=piece.read_document(
+            "qe-identity", collateral.qe_identity, ENCLAVE_IDENTITY, ledger
+        ),
     )
-
-
-def _sealed(name: str, envelope: bytes, member: str, ledger: Ledger) -> SignedJson | None:
-    try:
-        return SignedJson.parse(envelope, member)
-    except FormatError as error:
-        ledger.failed(f"{name}-format", str(error))
-        return None
 
 
 def _claims(pieces: _Pieces, anchor: TrustAnchor) -> list[Claim]:
@@ -265,54 +254,3 @@ def _claims(pieces: _Pieces, anchor: TrustAnchor) -> list[Claim]:
         if certificates and document is not None:
             found += claim_raw(certificates[0].public_key, document.signature, document.body)
     return found
-
-
-def _document(
-    name: str,
-    certificates: tuple[Certificate, ...] | None,
-    sealed: SignedJson | None,
-    parse: Callable[[bytes], Document],
-    authentic: Authentic,
-    signatures: Signatures,
-    ledger: Ledger,
-    windows: list[Window],
-) -> Document | None:
-    """A signed document: only what was verified is parsed."""
-    at = authentic.at
-    proven = False
-    if certificates is not None:
-        windows.append(chain.window(f"{name}-chain", certificates))
-        proven = chain.prove(
-            f"{name}-chain", certificates, authentic.anchor, at, signatures, ledger
-        )
-        if authentic.root_ca_crl is not None:
-            proven &= revocation.not_revoked(
-                f"{name}-signer-revocation", certificates[0], authentic.root_ca_crl, ledger
-            )
-    if certificates is None or sealed is None:
-        return None
-    if not ledger.check(
-        f"{name}-signature",
-        signatures.valid_raw(certificates[0].public_key, sealed.signature, sealed.body),
-        "the signature does not fit the document's exact bytes",
-    ):
-        return None
-    if not proven:
-        return None
-    try:
-        document = parse(sealed.body)
-    except FormatError as error:
-        ledger.failed(f"{name}-format", str(error))
-        return None
-    ledger.passed(f"{name}-format")
-    issued = document.issue_date
-    windows.append(Window(name, issued, document.next_update, issued))
-    if not ledger.check(
-        f"{name}-validity-start",
-        document.issue_date <= at,
-        lambda: (
-            f"issued at {document.issue_date:%Y-%m-%dT%H:%M:%SZ}, after {at:%Y-%m-%dT%H:%M:%SZ}"
-        ),
-    ):
-        return None
-    return document

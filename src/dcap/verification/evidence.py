@@ -10,7 +10,7 @@ import msgspec
 
 from dcap.errors import FormatError
 from dcap.formats.collateral import Collateral
-from dcap.formats.containers import Binding, recognise
+from dcap.formats.containers import Binding, Record, recognise
 from dcap.formats.quote import Quote
 
 
@@ -18,7 +18,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A claim: nothing in it has been checked.
 
     `wrappings` names the containers it came in, outermost first; `size` is the quote's own length in
-    bytes. `pck_certificate_chain` (PEM) serves quotes that carry no chain of their own.
+    bytes. `pck_certificate_chain` (PEM) serves quotes that carry no chain of their own. `record` is what
+    a bundle says of its own making.
     """
 
     quote: Quote
@@ -26,6 +27,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     wrappings: tuple[str, ...] = ()
     bindings: tuple[Binding, ...] = ()
     collateral: Collateral | None = None
+    record: Record | None = None
     pck_certificate_chain: bytes | None = None
 
     @classmethod
@@ -42,6 +44,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             wrappings=contained.wrappings,
             bindings=contained.bindings,
             collateral=contained.collateral,
+            record=contained.record,
         )
 
     @classmethod

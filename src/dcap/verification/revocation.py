@@ -7,6 +7,7 @@ Source: RFC 5280 §6.3; Intel's CRL profile; `verification.md` §4.
 """
 
 from datetime import datetime
+from typing import Protocol
 
 from dcap.errors import FormatError
 from dcap.formats.certificate import Certificate
@@ -14,6 +15,26 @@ from dcap.formats.crl import Crl
 from dcap.verification.chain import Window
 from dcap.verification.findings import Ledger
 from dcap.verification.signature import Signatures
+
+
+class Issuer(Protocol):
+    """Who issues a list: a certificate, or the trust anchor itself."""
+
+    @property
+    def subject(self) -> bytes:
+        """Its Name, in DER."""
+
+    @property
+    def public_key(self) -> bytes:
+        """Its key, 64 bytes X‖Y."""
+
+    @property
+    def subject_key_id(self) -> bytes | None:
+        """The identifier of its key."""
+
+    @property
+    def common_name(self) -> str:
+        """Its name, for people."""
 
 
 def read(name: str, data: bytes, ledger: Ledger) -> Crl | None:
@@ -30,7 +51,7 @@ def read(name: str, data: bytes, ledger: Ledger) -> Crl | None:
 def prove(
     name: str,
     crl: Crl,
-    issuer: Certificate,
+    issuer: Issuer,
     at: datetime,
     signatures: Signatures,
     ledger: Ledger,

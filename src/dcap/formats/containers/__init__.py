@@ -1,6 +1,7 @@
 """What people hold, recognised by itself, and the one quote taken out of it.
 
-Readers and writers stand together: `text` (hex, base64, PEM), `open_enclave` (EGo too), `conclave`.
+Readers and writers stand together: `text` (hex, base64, PEM), `open_enclave` (EGo too), `conclave`,
+`bundle` (our own).
 Zero padding after a quote is dropped here; anything else after it stays, so that `Quote.parse`
 refuses it. A quote is told by its header alone and handed on as it is, truncated or of a foreign
 version, so that `Quote.parse` can say exactly what is wrong.
@@ -13,13 +14,13 @@ import msgspec
 
 from dcap.errors import FormatError
 from dcap.formats.collateral import Collateral
-from dcap.formats.containers import conclave, mistakes, open_enclave, text
-from dcap.formats.containers.layer import Binding, Layer
+from dcap.formats.containers import bundle, conclave, mistakes, open_enclave, text
+from dcap.formats.containers.layer import Binding, Layer, Record
 from dcap.formats.quote import INTEL_QE_VENDOR_ID, TEE_SGX, TEE_TDX, Quote, quote_size
 
-__all__ = ["MAX_SIZE", "MAX_WRAPPINGS", "WRAPPINGS", "Binding", "Contained", "recognise"]
+__all__ = ["MAX_SIZE", "MAX_WRAPPINGS", "WRAPPINGS", "Binding", "Contained", "Record", "recognise"]
 
-#: Bytes of input. A quote with collateral weighs 60 KB; hex doubles it.
+#: Bytes of input, unless it is a bundle. A quote with collateral weighs 60 KB; hex doubles it.
 MAX_SIZE = 1024 * 1024
 MAX_WRAPPINGS = 4
 
@@ -33,6 +34,7 @@ WRAPPINGS = (
     open_enclave.REPORT,
     open_enclave.EVIDENCE,
     conclave.EII,
+    bundle.BUNDLE,
 )
 
 _VENDOR_AT = 12
@@ -45,8 +47,8 @@ class Contained(msgspec.Struct, frozen=True, kw_only=True):
 
     `quote` is its exact bytes, `parsed` what they say where they could be read at once; `wrappings`
     are outermost first, empty for a raw quote. `bindings` are the container's claims on the report
-    data, not yet compared (`verification.verifier` does); `collateral` is what the container carried;
-    `facts` are for people to look at.
+    data, not yet compared (`verification.verifier` does); `collateral` is what the container carried,
+    `record` what it says of when and whence; `facts` are for people to look at.
     """
 
     quote: bytes
@@ -54,6 +56,7 @@ class Contained(msgspec.Struct, frozen=True, kw_only=True):
     wrappings: tuple[str, ...] = ()
     bindings: tuple[Binding, ...] = ()
     collateral: Collateral | None = None
+    record: Record | None = None
     facts: dict[str, str] = {}
 
 
@@ -63,16 +66,18 @@ def recognise(data: bytes) -> Contained:
     Raises `FormatError`: `evidence-unrecognised` (with a hint), `evidence-too-large`,
     `evidence-nested`, `evidence-several`, or the container's own code.
     """
-    if len(data) > MAX_SIZE:
+    limit = bundle.MAX_SIZE if bundle.is_bundle(data[: bundle.MAX_SIZE + 1]) else MAX_SIZE
+    if len(data) > limit:
         raise FormatError(
             "evidence-too-large",
-            f"{len(data)} bytes; the limit is {MAX_SIZE}",
+            f"{len(data)} bytes; the limit is {limit}",
             mend="give the quote alone, without what came beside it",
         )
     content = data
     names: tuple[str, ...] = ()
     bindings: tuple[Binding, ...] = ()
     collateral: Collateral | None = None
+    record: Record | None = None
     facts: dict[str, str] = {}
     while not _looks_like_a_quote(content):
         layer = _open(content)
@@ -81,7 +86,8 @@ def recognise(data: bytes) -> Contained:
         content = layer.content
         names = _add(names, layer.names)
         bindings += layer.bindings
-        collateral = collateral or layer.collateral
+        if collateral is None:  # the outermost's, with its own record
+            collateral, record = layer.collateral, layer.record
         facts |= layer.facts
         if layer.holds_quote:
             break
@@ -95,6 +101,7 @@ def recognise(data: bytes) -> Contained:
         wrappings=names,
         bindings=bindings,
         collateral=collateral,
+        record=record,
         facts=facts,
     )
 
@@ -109,7 +116,12 @@ def _looks_like_a_quote(data: bytes) -> bool:
 
 
 def _open(data: bytes) -> Layer | None:
-    return open_enclave.open_layer(data) or conclave.open_layer(data) or text.open_layer(data)
+    return (
+        open_enclave.open_layer(data)
+        or conclave.open_layer(data)
+        or bundle.open_layer(data)
+        or text.open_layer(data)
+    )
 
 
 def _add(names: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:

@@ -3,9 +3,12 @@
 Not here: which layers there are and in which order they are tried (`containers`).
 """
 
+from datetime import datetime
+
 import msgspec
 
 from dcap.formats.collateral import Collateral
+from dcap.formats.origin import Origin
 
 
 class Binding(msgspec.Struct, frozen=True, gc=False):
@@ -17,6 +20,17 @@ class Binding(msgspec.Struct, frozen=True, gc=False):
 
     name: str
     report_data: bytes
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What a container says of its own making: when, and from where its collateral came.
+
+    Claims of whoever wrote it: nothing signs them.
+    """
+
+    at: datetime
+    origins: tuple[Origin, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 class Layer(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,4 +45,5 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     holds_quote: bool = False
     bindings: tuple[Binding, ...] = ()
     collateral: Collateral | None = None
+    record: Record | None = None
     facts: dict[str, str] = {}

@@ -1,0 +1,67 @@
+"""Codes of a policy that cannot be obeyed: its file, its keys, its releases and masks."""
+
+from typing import Final
+
+from dcap.cli.vocabulary.row import Row, Rows
+
+# A table is read by its rows, so the formatter leaves it alone.
+# fmt: off
+ROWS: Final[Rows] = {
+    "policy-toml": Row(1, "The policy file is not valid TOML.",
+        ("A text has no quotation marks, or a bracket is not closed.",),
+        ("look at the line and column that the message names",)),
+    "policy-key": Row(1, "The policy has an unknown key, or a value of the wrong type.",
+        ("The key is misspelt, or stands under the wrong [table].",
+         "A number was written as text, or a single text where a list belongs.",
+         "The policy is for a newer dcap."),
+        ("correct the key; nothing unknown is skipped, because a skipped key is a check not made",)),
+    "policy-too-large": Row(1, "The policy file is larger than any policy.",
+        ("The quote or a log was given as the policy.",),
+        ("`head FILE`: check which file --policy names",)),
+    "policy-range": Row(1, "A number in the policy is outside what can occur.",
+        ("A date or another number was written where a small counter belongs.",),
+        ("give the number that is in the claims: `dcap inspect QUOTE` prints them",)),
+    "policy-advisory": Row(1, "An advisory id in the policy is not in Intel's spelling.",
+        ("A CVE or a bare number was written, or the prefix INTEL-SA- left out.",),
+        ("write it as Intel does: INTEL-SA-00615",)),
+    "policy-duration": Row(1, "A duration cannot be read.",
+        ("A duration has a unit other than s, m, h, d and w, or two of them.",),
+        ('write seconds, or a number with s, m, h, d or w: "36h", "7d"',)),
+    "policy-hex": Row(1, "A value is not hex of the right length.",
+        ("MRENCLAVE was written where MRTD belongs, or the reverse: they differ in length.",
+         "A digit was lost when the value was copied."),
+        ("count: MRENCLAVE and MRSIGNER have 64 digits; MRTD and RTMRs 96",
+         "`dcap inspect QUOTE --field mrenclave` prints it whole")),
+    "policy-revoked": Row(1, "The policy accepts Revoked, which cannot be accepted.",
+        ("Revoked was added to make an old machine pass.",),
+        ("take it out of accepted_tcb_statuses; `dcap explain Revoked` says what it means",)),
+    "policy-no-status": Row(1, "accepted_tcb_statuses is empty: nothing could pass.",
+        ("The list was emptied in the hope that this means any status.",),
+        ('write accepted_tcb_statuses = ["UpToDate"], or leave the key out',)),
+    "policy-two-graces": Row(1, "collateral and platform grace periods exclude each other.",
+        ("Both grace periods were set to be safe, though one rules out the other.",),
+        (("keep one of collateral_grace_period and platform_grace_period: with old collateral, how "
+          "long a platform is out of date cannot be known"),)),
+    "policy-any-and-releases": Row(1, 'identity = "any" stands beside releases.',
+        ('A policy of the first tries kept its identity = "any".',),
+        ('take identity = "any" out; it would make every [[release]] idle',)),
+    "policy-release-twice": Row(1, "Two releases have the same name.",
+        ("A release was copied and its name not changed.",),
+        ("rename one: results name the release by it",)),
+    "release-empty-list": Row(1, "A list of measurements in a release is empty.",
+        ("A template or script filled in no measurement.",),
+        ("give its values, or leave the key out",)),
+    "release-pins-nothing": Row(1, "A release names neither mrenclave, mrsigner nor mrtd.",
+        ("Only product_id and minimum versions were written.",),
+        ("pin one of them; `dcap inspect QUOTE --field mrenclave` prints a quote's",)),
+    "release-of-two-tees": Row(1, "A release names an SGX and a TDX identity; no quote is both.",
+        ("One product runs in SGX and in TDX, and was written as one release.",),
+        ("make two [[release]] tables of it",)),
+    "mask-compares-nothing": Row(1, "A mask is zero: nothing would be compared.",
+        ("The mask was filled with zeros to mean: compare nothing.",),
+        ("set every bit that is to be compared; to compare none, take value and mask out",)),
+    "mask-without-value": Row(1, "A mask has no value to compare under it.",
+        ("The value was taken out of the policy and its mask left.",),
+        ("give the value too, or take the mask out",)),
+}
+# fmt: on

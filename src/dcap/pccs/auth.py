@@ -1,0 +1,181 @@
+"""Tokens: who may register machines (user), and who may do everything else (admin).
+
+    tokens = Tokens(settings.tokens_file, user=hashes, admin=hashes)
+    tokens.check(request.header("user-token"), "user")
+
+Kept are hashes alone: SHA-512, as Intel's PCCS has them in its configuration, so that its tokens go on
+to work. That is enough for tokens of 256 random bits; chosen ones that could be guessed are refused. A
+token is shown once, when it is made. The file is read again when it changes, so that what `dcap pccs
+token` does counts at once. Tokens and hashes never stand in messages.
+
+Source: `pccs-and-pcs-api.md` §1.1.
+"""
+
+import hashlib
+import hmac
+import secrets
+import threading
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from dcap.errors import ConfigError
+from dcap.pccs.private_files import write_private
+
+Role: TypeAlias = Literal["user", "admin"]
+ROLES: Final[tuple[Role, ...]] = ("user", "admin")
+#: What a chosen token must have at least: length, and different characters.
+LEAST_LENGTH: Final = 20
+LEAST_DIFFERENT: Final = 10
+MOST_LENGTH: Final = 512
+
+
+class Token(msgspec.Struct, frozen=True, kw_only=True):
+    """A token that is known: by a name, and its hash (SHA-512, hex)."""
+
+    name: str
+    role: Role
+    hash: str
+    created: datetime
+
+    def __repr__(self) -> str:
+        return f"<Token {self.name}>"
+
+
+class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The file."""
+
+    schema: int = 1
+    tokens: tuple[Token, ...] = ()
+
+
+def hash_of(token: str) -> str:
+    """What is kept of a token: SHA-512 of the header's value, as Intel's PCCS has it."""
+    # A header's bytes are Latin-1 here; what the client wrote was UTF-8.
+    try:
+        raw = token.encode("latin-1")
+    except UnicodeEncodeError:
+        raw = token.encode()
+    return hashlib.sha512(raw).hexdigest()
+
+
+def is_weak(token: str) -> bool:
+    """Whether a chosen token could be guessed, or cannot be sent in a header."""
+    sendable = token.isascii() and token.isprintable() and " " not in token
+    return not (
+        sendable
+        and LEAST_LENGTH <= len(token) <= MOST_LENGTH
+        and len(set(token)) >= LEAST_DIFFERENT
+    )
+
+
+class Tokens:
+    """The tokens of a service: those of its file, and hashes from its settings. For threads."""
+
+    def __init__(self, file: Path, *, user: Iterable[str] = (), admin: Iterable[str] = ()) -> None:
+        self._file = file
+        self._settings: Mapping[Role, tuple[str, ...]] = {
+            "user": tuple(user),
+            "admin": tuple(admin),
+        }
+        self._lock = threading.Lock()
+        self._stamp: tuple[int, int] | None = None
+        self._kept: tuple[Token, ...] = ()
+
+    def check(self, token: str | None, role: Role) -> bool:
+        """Whether a token, as it was sent, is one of the role's."""
+        if not token or len(token) > MOST_LENGTH:
+            return False
+        given = hash_of(token)
+        # Every hash is compared, so that time tells nothing.
+        found = [hmac.compare_digest(given, one) for one in self._hashes(role)]
+        return any(found)
+
+    def has(self, role: Role) -> bool:
+        """Whether the role has any token."""
+        return bool(self._hashes(role))
+
+    def all(self) -> tuple[Token, ...]:
+        """The tokens of the file. Raises `ConfigError` (`pccs-tokens`)."""
+        try:
+            data = self._file.read_bytes()
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise _unreadable(self._file, error.strerror or "") from None
+        try:
+            return msgspec.json.decode(data, type=_File).tokens
+        except msgspec.MsgspecError:
+            raise _unreadable(self._file, "it is damaged") from None
+
+    def new(self, name: str, role: Role, *, at: datetime, chosen: str | None = None) -> str:
+        """Make a token; gives it, for the only time. Raises `ConfigError` (`pccs-token`)."""
+        token = secrets.token_urlsafe(32) if chosen is None else chosen
+        if is_weak(token):
+            raise _refused(
+                f"a token has at least {LEAST_LENGTH} characters of ASCII, {LEAST_DIFFERENT} of them "
+                "different, and no blanks"
+            )
+        tokens = self.all()
+        if any(one.name == name for one in tokens):
+            raise _refused(f'there is a token "{name}" already')
+        if not name or len(name) > 64 or not name.isprintable():
+            raise _refused("its name is empty, longer than 64 characters, or not printable")
+        made = Token(name=name, role=role, hash=hash_of(token), created=at)
+        self._write((*tokens, made))
+        return token
+
+    def revoke(self, name: str) -> None:
+        """Forget a token. Raises `ConfigError` (`pccs-token`) where there is none of that name."""
+        tokens = self.all()
+        rest = tuple(one for one in tokens if one.name != name)
+        if len(rest) == len(tokens):
+            raise _refused(f'there is no token "{name}"')
+        self._write(rest)
+
+    def make_missing(self, *, at: datetime) -> dict[Role, str]:
+        """At the first start: a token for each role that has none; they are shown once."""
+        return {role: self.new(role, role, at=at) for role in ROLES if not self.has(role)}
+
+    def _write(self, tokens: tuple[Token, ...]) -> None:
+        write_private(self._file, msgspec.json.encode(_File(tokens=tokens)) + b"\n")
+        with self._lock:
+            self._stamp = None
+
+    def _hashes(self, role: Role) -> list[str]:
+        with self._lock:
+            stamp = _stamp(self._file)
+            if stamp != self._stamp:
+                try:
+                    self._kept = self.all()
+                except ConfigError:
+                    self._kept = ()  # shut, rather than open
+                self._stamp = stamp
+            kept = self._kept
+        return [*self._settings[role], *(one.hash for one in kept if one.role == role)]
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    try:
+        status = file.stat()
+    except OSError:
+        return (0, 0)
+    return status.st_mtime_ns, status.st_ino
+
+
+def _refused(why: str) -> ConfigError:
+    return ConfigError(
+        "pccs-token", f"the token is refused: {why}", mend="let `dcap pccs token new` make one"
+    )
+
+
+def _unreadable(file: Path, why: str) -> ConfigError:
+    return ConfigError(
+        "pccs-tokens",
+        f"the file of tokens cannot be read: {why}",
+        where=str(file),
+        mend="check its permissions; or remove it: new tokens are made at the next start",
+    )

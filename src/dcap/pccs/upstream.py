@@ -1,0 +1,245 @@
+"""The upstream of a PCCS: from an ordered list of suppliers to proven, kept items.
+
+    upstream = Upstream([supplier(INTEL_BASE, network.handler)], store, anchor=INTEL_SGX_ROOT)
+    item = upstream.item(RootCrlKey())            # fetched once, however many ask; proven; kept
+
+Nothing is kept, or handed out, that was not proven. A supplier that lies, that is behind what was kept
+before, or whose answer has expired, is passed over and reported (`incidents`), and the next is asked.
+Not here: what is served of what is kept (`service`), machines (`machines`), when to renew (`refresh`).
+"""
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from datetime import UTC, datetime
+from typing import Final, TypeVar
+
+import msgspec
+
+from dcap.errors import CollateralError, DcapError, FormatError
+from dcap.pccs import trust
+from dcap.pccs.causes import NotServed, cause_of, not_served
+from dcap.pccs.circuit import LineHealth
+from dcap.pccs.items import Item, Key, RootCrlKey
+from dcap.pccs.single_flight import BUDGET_SECONDS, LEASE_SECONDS, SingleFlight, Workers
+from dcap.pccs.store.store import Store
+from dcap.pccs.suppliers import Supplier
+from dcap.sources.endpoint import unreadable
+from dcap.sources.service import now
+from dcap.verification import INTEL_SGX_ROOT, TrustAnchor
+
+T = TypeVar("T")
+
+#: Threads that fetch items, and those that fetch machines: these wait for those.
+ITEM_THREADS: Final = 32
+MACHINE_THREADS: Final = 32
+_INCIDENTS: Final = 200
+#: Causes that do not speak for all suppliers: another may have it.
+_ABSENT: Final = frozenset({"no-such-item", "unregistered", "retired", "no-ppid"})
+
+
+class Incident(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that went wrong upstream. `about` is an item's key, or "a platform"."""
+
+    at: datetime
+    supplier: str
+    about: str
+    cause: str
+    what: str
+
+
+class SupplierHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """How one supplier does: its origins, and how often which cause was met."""
+
+    name: str
+    lines: tuple[LineHealth, ...]
+    fetched: int
+    causes: dict[str, int]
+    last_success: datetime | None
+
+
+class Upstream:
+    """Suppliers in order, before one store. Safe to share among threads."""
+
+    def __init__(
+        self,
+        suppliers: Sequence[Supplier],
+        store: Store,
+        *,
+        anchor: TrustAnchor = INTEL_SGX_ROOT,
+        clock: Callable[[], datetime] = now,
+        budget: float = BUDGET_SECONDS,
+        lease_seconds: float = LEASE_SECONDS,
+        monotonic: Callable[[], float] = time.monotonic,
+        report: Callable[[Incident], None] = lambda _: None,
+    ) -> None:
+        self.suppliers = tuple(suppliers)
+        self.store = store
+        self.anchor = anchor
+        self.clock = clock
+        self.incidents: deque[Incident] = deque(maxlen=_INCIDENTS)
+        self._report = report
+        self._figures = {one.name: _Figures() for one in self.suppliers}
+        self._lock = threading.Lock()
+        self.items, self.machines = (
+            SingleFlight(
+                store.leases,
+                Workers(threads),
+                budget=budget,
+                lease_seconds=lease_seconds,
+                monotonic=monotonic,
+            )
+            for threads in (ITEM_THREADS, MACHINE_THREADS)
+        )
+
+    def item(self, key: Key, *, after: datetime | None = None) -> Item:
+        """The item, fetched where what is kept is missing, expired, or not fetched `after`.
+
+        Raises `NotServed`, or the store's errors.
+        """
+        return self.items.land(self.start(key, after=after))
+
+    def start(self, key: Key, *, after: datetime | None = None) -> "Future[Item]":
+        """`item`, under way: `items.land` waits for it."""
+        return self.items.start(key.text, lambda: self._have(key, after), lambda: self._fetch(key))
+
+    def each(
+        self, keys: Iterable[Key], *, after: datetime | None = None
+    ) -> dict[Key, Item | DcapError]:
+        """Several items side by side: each, or why it could not be had."""
+        flights = {key: self.start(key, after=after) for key in keys}
+        found: dict[Key, Item | DcapError] = {}
+        for key, flight in flights.items():
+            try:
+                found[key] = self.items.land(flight)
+            except DcapError as error:
+                found[key] = error
+        return found
+
+    def lacking(self, keys: Iterable[Key]) -> tuple[Key, ...]:
+        """Those of the keys under which nothing is kept that is still in date."""
+        return tuple(key for key in keys if self._have(key, None) is None)
+
+    def from_each(
+        self,
+        about: str,
+        ask: Callable[[Supplier], T],
+        suppliers: Sequence[Supplier],
+        *,
+        of_machine: bool = False,
+    ) -> Iterator[T]:
+        """What the suppliers answer, in order, asked one after the other as the caller goes on.
+
+        The caller ends with the first that it can use, and calls `passed_over` for others. Raises
+        `NotServed` where none is left: what says most of why.
+        """
+        failures: list[NotServed] = []
+        for one in suppliers:
+            try:
+                answer = ask(one)
+            except (CollateralError, FormatError) as failure:
+                error = failure
+                if isinstance(error, FormatError):
+                    error = unreadable(error, one.name)
+                wait = one.circuit.wait_seconds
+                refusal = not_served(error, of_machine=of_machine, retry_after=wait or None)
+                self.note(one, about, refusal.cause, error)
+                failures.append(refusal)
+                continue
+            yield answer
+        raise _most_telling(failures)
+
+    def note(self, of: Supplier, about: str, cause: str, error: DcapError | None = None) -> None:
+        """Remember and report that a supplier failed."""
+        # Only of items: an error about a machine could name it.
+        what = "" if error is None or about == "a platform" else error.what
+        incident = Incident(at=self.clock(), supplier=of.name, about=about, cause=cause, what=what)
+        with self._lock:
+            self._figures[of.name].causes[cause] += 1
+            self.incidents.append(incident)
+        self._report(incident)
+
+    def succeeded(self, of: Supplier) -> None:
+        """Count an answer that could be used."""
+        with self._lock:
+            figures = self._figures[of.name]
+            figures.fetched += 1
+            figures.last_success = self.clock()
+
+    def health(self) -> tuple[SupplierHealth, ...]:
+        """How the suppliers do, in order."""
+        with self._lock:
+            return tuple(
+                SupplierHealth(
+                    name=one.name,
+                    lines=one.circuit.health(),
+                    fetched=self._figures[one.name].fetched,
+                    causes=dict(self._figures[one.name].causes),
+                    last_success=self._figures[one.name].last_success,
+                )
+                for one in self.suppliers
+            )
+
+    def root_crl(self) -> bytes | None:
+        """The root's list that is kept, in DER: no issuer may stand on it, even if it has expired."""
+        kept = self.store.items.get(RootCrlKey())
+        return None if kept is None else kept.body
+
+    def _have(self, key: Key, after: datetime | None) -> Item | None:
+        kept = self.store.items.get(key)
+        if kept is None or not in_date(kept, self.clock()):
+            return None
+        return kept if after is None or kept.fetched_at > after else None
+
+    def _fetch(self, key: Key) -> Item:
+        """1. Ask the suppliers in order. 2. Prove. 3. In date. 4. Not behind. 5. Keep."""
+        last: NotServed | None = None
+        candidates = self.from_each(
+            key.text, lambda one: (one, one.item(key, self.clock())), self.suppliers
+        )
+        try:
+            for of, item in candidates:
+                cause, why, kept = self._keep(item)
+                if kept is not None:
+                    self.succeeded(of)
+                    return kept
+                self.note(of, key.text, cause, why)
+                last = last or NotServed(cause, what="" if why is None else why.what)
+        except NotServed as error:
+            raise (last or error) from None
+        raise AssertionError  # pragma: no cover - `from_each` ends by raising
+
+    def _keep(self, item: Item) -> tuple[str, DcapError | None, Item | None]:
+        """Keep an item that is proven, in date and not behind; else the cause."""
+        at = self.clock()
+        try:
+            proven = trust.prove(item, at=at, anchor=self.anchor, root_crl=self.root_crl())
+        except (CollateralError, FormatError) as error:
+            return "forged", error, None
+        if not in_date(proven, at):
+            return "expired", None, None
+        kept = self.store.items.put(proven, accept=lambda new, kept: not trust.is_older(new, kept))
+        return ("", None, kept[0]) if kept else ("rolled-back", None, None)
+
+
+class _Figures:
+    """Of one supplier, under the upstream's lock."""
+
+    def __init__(self) -> None:
+        self.fetched = 0
+        self.causes: Counter[str] = Counter()
+        self.last_success: datetime | None = None
+
+
+def in_date(item: Item, at: datetime) -> bool:
+    """Whether an item has not expired."""
+    return item.expires is None or at.astimezone(UTC) < item.expires
+
+
+def _most_telling(failures: Sequence[NotServed]) -> NotServed:
+    """Of several refusals the first that is more than absence: one that is down might have it."""
+    if not failures:
+        return NotServed("no-upstream")
+    return next((one for one in failures if cause_of(one) not in _ABSENT), failures[0])
