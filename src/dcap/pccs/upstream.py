@@ -26,8 +26,8 @@ from dcap.pccs.items import Item, Key, RootCrlKey
 from dcap.pccs.single_flight import BUDGET_SECONDS, LEASE_SECONDS, SingleFlight, Workers
 from dcap.pccs.store.store import Store
 from dcap.pccs.suppliers import Supplier
+from dcap.sources.clock import now
 from dcap.sources.endpoint import unreadable
-from dcap.sources.service import now
 from dcap.verification import INTEL_SGX_ROOT, TrustAnchor
 
 T = TypeVar("T")

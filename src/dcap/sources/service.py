@@ -30,7 +30,7 @@ from dcap.formats.origin import Origin
 from dcap.formats.signed_json import SignedJson
 from dcap.formats.tcb_info import TcbInfo
 from dcap.sources.assembly import PATIENCE, Crew, settle
-from dcap.sources.clock import now as now  # noqa: PLC0414 - for who imports it from here
+from dcap.sources.clock import now
 from dcap.sources.endpoint import Answer, placed, unreadable
 from dcap.sources.intel_codes import with_intel_code
 from dcap.sources.need import Ca, CollateralNeed, MachineNeed, Tee, Update

@@ -26,10 +26,11 @@ from dcap.api.pcs_responses import PckCrlResponse, Refusal, SignedResponse
 from dcap.errors import CollateralError, ConfigError, FormatError, NotFound
 from dcap.formats.signed_json import decode_part
 from dcap.sources.azure_config import AzureConfig
+from dcap.sources.clock import now
 from dcap.sources.endpoint import Answer, Connect, Endpoint, after, origin_of, target_of
 from dcap.sources.need import Ca, CollateralNeed, MachineNeed, Tee, Update
 from dcap.sources.pcs import read_crl, whole_certificate, without_tls
-from dcap.sources.service import Identity, ServiceSource, now
+from dcap.sources.service import Identity, ServiceSource
 from dcap.sources.source import Accept, Fetched, FetchedPck
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ import pytest
 from pccs.running import intel, serve
 
 #: Per operation and phase; the suite has a few seconds for it.
-EXAMPLES = 12
+EXAMPLES = 4
 START = "from schemathesis.cli import schemathesis; schemathesis()"
 
 
@@ -33,7 +33,8 @@ def test_nothing_that_is_described_ends_in_an_error_of_the_service(tmp_path: Pat
             *("--checks", "not_a_server_error", "--mode", "all", "--continue-on-failure"),
             *("--phases", "examples,coverage,fuzzing", "--max-examples", str(EXAMPLES)),
             *("--seed", "5", "--request-timeout", "20"),
-            *("--no-color", "--workers", "2"),
+            # One thread: with more, Python 3.11's ast.parse may fail within Hypothesis.
+            *("--no-color", "--workers", "1"),
         )
         done = subprocess.run(
             [sys.executable, "-c", START, *command],
