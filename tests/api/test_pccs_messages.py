@@ -224,6 +224,14 @@ def test_a_wrong_path_is_told_from_an_empty_cache() -> None:
     assert caught.value.mend == "let the URL end in /sgx/certification/v4/"
 
 
+def test_a_sentence_is_quoted_only_where_it_was_said() -> None:
+    """An empty 404 may be of any server: the error says what a PCCS means by it, and not that it spoke."""
+    with pytest.raises(NotFound) as caught:
+        pccs_responses.read_signed(HttpResponse(status=404))
+    assert '"' not in caught.value.what
+    assert caught.value.mend.startswith("see whether the URL is that of a PCCS")
+
+
 @pytest.mark.parametrize("status", [204, 302, 418])
 def test_statuses_of_no_pccs(status: int) -> None:
     """Any other status is an error too."""

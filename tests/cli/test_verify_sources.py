@@ -261,6 +261,18 @@ def test_a_source_that_lies_is_found_out_and_not_believed_again(desk: Desk) -> N
     assert not any(source["cached"] for source in again["collateral"]["sources"])
 
 
+def test_intels_key_is_given_by_the_environment(desk: Desk) -> None:
+    """Where Intel asks for a subscription key, a machine's certificate is had with it, and only so."""
+    (desk.folder / "keyed").mkdir()
+    with internet(services(desk.world, api_key="k3y"), desk.world, desk.folder / "keyed") as box:
+        keyed = Desk(desk.folder, desk.world, box)
+        without = keyed.verify("type3.bin", DCAP_CACHE="off")
+        assert (without.status, "DCAP_PCS_API_KEY" in without.err) == (6, True)
+        assert keyed.verify("type3.bin", DCAP_PCS_API_KEY="k3y").status == 0
+        sent = [asked for asked in box.log if ("k3y" in dict(asked.headers).values())]
+        assert {asked.target.partition("?")[0].rpartition("/")[2] for asked in sent} == {"pckcert"}
+
+
 # ── flags that exclude each other ───────────────────────────────────────────────────────────────
 
 

@@ -94,10 +94,14 @@ class PckCertificate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PccsRefusal(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer that is not 200. `has_route` is false where the server has no such path at all."""
+    """An answer that is not 200. `has_route` is false where the server has no such path at all.
+
+    `is_said` is false where the answer does not carry the sentence of a PCCS: it may be none.
+    """
 
     status: int
     has_route: bool = True
+    is_said: bool = True
     retry_after: int | None = None
 
     def to_http(self, *, with_sentence: bool = True) -> HttpResponse:
@@ -117,14 +121,17 @@ class PccsRefusal(msgspec.Struct, frozen=True, kw_only=True):
         return cls(
             status=response.status,
             has_route=_NO_ROUTE not in page,
+            is_said=SENTENCES.get(response.status, "").lower().encode() in page and page != b"",
             retry_after=Refusal.from_http(response).retry_after,
         )
 
     def error(self) -> CollateralError:
         """404, 410, 461 and 462 as `NotFound`, all else as `Unavailable`."""
         code = f"pccs-{self.status}"
-        if self.status in SENTENCES:
+        if self.status in SENTENCES and self.is_said:
             said = f', "{SENTENCES[self.status]}"'
+        elif self.status in SENTENCES:
+            said = f", which of a PCCS means: {SENTENCES[self.status].rstrip('.')}"
         elif self.status in ELSEWHERE:
             said = f", {ELSEWHERE[self.status]}"
         else:
@@ -133,6 +140,8 @@ class PccsRefusal(msgspec.Struct, frozen=True, kw_only=True):
         if not self.has_route:
             said = ", there is no such path on the server"
             mend = "let the URL end in /sgx/certification/v4/"
+        elif not self.is_said and self.status == 404:
+            mend = f"see whether the URL is that of a PCCS; if it is: {mend}"
         if self.retry_after is not None:
             mend = f"try again in {self.retry_after} s"
         kind = NotFound if self.status in _NO_SUCH_THING else Unavailable

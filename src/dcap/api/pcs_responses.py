@@ -293,7 +293,7 @@ STATUSES = {
 #: What whoever asked can do about it.
 MENDS = {
     400: "see Error-Message; a parameter is not as the service asks",
-    401: "give the service's subscription key",
+    401: "give the service's subscription key (DCAP_PCS_API_KEY)",
     403: "see whether a proxy stands between",
     404: "check FMSPC or number; a platform of several packages must be registered with Intel",
     410: "ask for a newer TCB evaluation data number, or for none",

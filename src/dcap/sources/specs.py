@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 ALIBABA = "https://sgx-dcap-server.{region}.aliyuncs.com/sgx/certification/v4/"
 #: What may be written as a source, for people.
 SPECS = "pcs, azure, alibaba:REGION, qcnl, qcnl:FILE, a URL, or a path"
+#: Intel's subscription key, for machines' certificates alone.
+API_KEY = "DCAP_PCS_API_KEY"
 _REGION = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _INTEL = ".trustedservices.intel.com"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -99,7 +101,8 @@ class Maker:
     def _pcs(self, base: str | None) -> Made:
         from dcap.sources.pcs import INTEL_BASE, intel_pcs  # noqa: PLC0415 - only what is used
 
-        return Made(intel_pcs(self._connect, base=base or INTEL_BASE), remote=True)
+        key = self._environ.get(API_KEY) or None
+        return Made(intel_pcs(self._connect, base=base or INTEL_BASE, api_key=key), remote=True)
 
     def _pccs(self, base: str, name: str | None = None) -> Made:
         from dcap.sources.pccs import pccs  # noqa: PLC0415 - only what is used
