@@ -64,6 +64,8 @@ bench: .venv/.dev ## our speed beside dcap-qvl's, in one run; fetching, the cach
 	$(BIN)/python benchmarks/fetch.py
 	$(BIN)/python benchmarks/cache.py
 	$(BIN)/python benchmarks/simulate.py
+	$(BIN)/python benchmarks/pccs_import.py
+	$(BIN)/python benchmarks/pccs_herd.py
 
 fuzz: .venv/.dev ## coverage-guided fuzzing, bounded (RUNS=200000)
 	$(BIN)/python -m pip install -q --group fuzz
