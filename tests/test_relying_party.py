@@ -463,3 +463,17 @@ def test_what_a_bundle_claims_cannot_steer_a_terminal() -> None:
 def test_the_front_door_has_it() -> None:
     """`dcap.verify` is the relying party's."""
     assert dcap.verify.__module__ == "dcap.relying_party"
+
+
+def test_a_source_may_be_named(tmp_path: Path) -> None:
+    """In Python as on the command line: what `--source` takes; what it does not take is refused."""
+    world = World()
+    machine = world.platform()
+    saved = tmp_path / "collateral.json"
+    saved.write_bytes(world.collateral(machine).to_json())
+    anchor = TrustAnchor.insecure_test_root(world.intel.root.certificate)
+    result = dcap.verify(machine.quote(), ANY, source=str(saved), at=world.at, anchor=anchor)
+    assert result.require().origins[0].address == str(saved)
+    with pytest.raises(dcap.ConfigError) as refused:
+        dcap.verify(machine.quote(), ANY, source="ftp://x", at=world.at, anchor=anchor)
+    assert refused.value.code == "source-spec"

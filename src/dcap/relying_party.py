@@ -87,13 +87,13 @@ def verify(
     evidence: bytes | Quote | Evidence,
     policy: Policy | None = None,
     *,
-    source: "Source | None" = None,
+    source: "Source | str | None" = None,
     at: datetime | None = None,
     anchor: TrustAnchor = INTEL_SGX_ROOT,
     update: Update | None = None,
     evaluation_number: int | None = None,
 ) -> AttestationResult:
-    """Judge evidence by collateral that is fetched from `source`.
+    """Judge evidence by collateral that is fetched from `source`: a source, or its name ("pcs").
 
     Without `source` it is this machine's (`sources.environment`), except for evidence that brings its
     own collateral, as long as no generation is asked for. `at` is the trusted time, now where it is left
@@ -111,7 +111,7 @@ def verify(
         if gathered is None:
             gathered = gather(
                 known,
-                _here(anchor, at) if source is None else source,
+                _here(anchor, at, source) if source is None or isinstance(source, str) else source,
                 update=update,
                 evaluation_number=evaluation_number,
                 at=at,
@@ -122,11 +122,11 @@ def verify(
     return judge(gathered, policy, at=at, anchor=anchor)
 
 
-def _here(anchor: TrustAnchor, at: datetime | None) -> "Source":
-    """This machine's source."""
+def _here(anchor: TrustAnchor, at: datetime | None, name: str | None) -> "Source":
+    """This machine's source, or that of a name."""
     from dcap.sources.environment import from_environment  # noqa: PLC0415 - imported where it is used
 
-    return from_environment(anchor=anchor, at=at)
+    return from_environment(None if name is None else [name], anchor=anchor, at=at)
 
 
 def recognise(evidence: bytes | Quote | Evidence) -> Evidence | FormatError:

@@ -225,7 +225,7 @@ def test_a_wrong_path_is_told_from_an_empty_cache() -> None:
 
 
 def test_a_sentence_is_quoted_only_where_it_was_said() -> None:
-    """An empty 404 may be of any server: the error says what a PCCS means by it, and not that it spoke."""
+    """An empty 404 may be of any server: the error says what a PCCS means by it, and quotes nothing."""
     with pytest.raises(NotFound) as caught:
         pccs_responses.read_signed(HttpResponse(status=404))
     assert '"' not in caught.value.what

@@ -161,3 +161,12 @@ def test_show_as_json_names_value_origin_and_intels_value(conf: Path) -> None:
     assert document["settings"]["retry_times"] == {
         "value": 3, "intel": 0, "from": "file", "line": 3}  # fmt: skip
     assert (document["format"], document["init"]) == ("json", "0xE067")
+
+
+def test_where_nothing_is_set_lint_does_not_call_it_right(tmp_path: Path) -> None:
+    """An empty file is no configuration that Intel's library obeys: it has its defaults."""
+    (tmp_path / "qcnl.conf").write_text("")
+    outcome = run(tmp_path, "qcnl", "lint", "qcnl.conf")
+    assert outcome.status == 0
+    assert "ok:" not in outcome.out
+    assert "defaults" in outcome.out

@@ -129,6 +129,8 @@ def _linted(reading: Reading) -> Iterator[str]:
     worse = sum(found.severity != "advice" for found in reading.remarks)
     if worse:
         yield f"Intel's library does not do what the file says: {worse} to mend"
+    elif reading.format in ("absent", "empty"):
+        yield "nothing is set: Intel's library uses its defaults, as the advice above says"
     else:
         yield "ok: Intel's library does what the file says"
 
