@@ -31,7 +31,7 @@ T = TypeVar("T")
 #: Below the patience of clients: Intel's quote provider waits as long as curl does, ours 30 s.
 BUDGET_SECONDS: Final = 15.0
 #: Longer than a fetch may take, and as long as the others wait for one that died.
-LEASE_SECONDS: Final = 30.0
+LEASE_SECONDS: Final = 20.0
 #: How often the store is looked into meanwhile: at first, and at most.
 FIRST_LOOK, LAST_LOOK = 0.02, 0.25
 #: For how long a failure is remembered: one that may pass, and one that lasts.

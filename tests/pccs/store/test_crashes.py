@@ -17,7 +17,7 @@ from pccs.store.samples import AT, holding, item, qe_id, registration
 
 #: SQLite is no server.
 SERVERS = pytest.mark.parametrize("place", ["postgresql", "mariadb"], indirect=True)
-KILLS = {"sqlite": 10, "postgresql": 6, "mysql": 6}
+KILLS = {"sqlite": 30, "postgresql": 6, "mysql": 6}
 
 
 def test_a_killed_process_loses_nothing(url: str) -> None:

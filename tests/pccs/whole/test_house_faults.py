@@ -20,7 +20,7 @@ from pccs.running import V4, Answer, Intel, Service, intel, serve, until
 from pccs.whole.racks import rack, replicas, target
 
 ROOT_CRL = f"{V4}rootcacrl"
-RECOVERY_SECONDS = 120
+RECOVERY_SECONDS = 30
 
 
 @pytest.fixture(scope="module")
