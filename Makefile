@@ -7,7 +7,9 @@ NEWEST := $(shell for v in 3.15 3.14 3.13 3.12; do \
     "$$p" -c 'import ssl, venv' 2>/dev/null && echo "$$p" && exit; done; done)
 JOBS ?= 2
 
-.PHONY: help demo check format lint types contracts test test-newest docs docs-check wheel bench fuzz clean
+NATIVE := src/dcap/provider/native
+
+.PHONY: help demo check plugin format lint types contracts test test-newest docs docs-check wheel bench fuzz clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -50,6 +52,9 @@ docs: .venv/.dev ## write the generated reference pages
 
 docs-check: .venv/.dev ## the generated reference pages are current
 	$(BIN)/python tools/reference.py --check
+
+plugin: ## build libdcap_quoteprov.so.1 (wants a C compiler)
+	$(MAKE) -C $(NATIVE)
 
 wheel: .venv/.dev ## build the wheel, install it in a fresh environment, run it
 	rm -rf build dist .venv-wheel

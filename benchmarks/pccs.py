@@ -1,11 +1,11 @@
 """How fast is the PCCS beside nginx that serves the same bytes from files, in one run?
 
-    python benchmarks/pccs.py [--seconds 4] [--requests N] [--platforms N] [--workers N]
+    python benchmarks/pccs.py [--seconds 4] [--requests N] [--workers N]
 
 TLS, keep-alive, 32 connections of wrk, ready answers. The two take turns, so that what else the machine
 does hits both; CPU is that of the server's processes (/proc), and the number to compare. Then: new
-connections (a handshake each), the time to a first answer of a first start, memory after many requests,
-and with `--platforms` machines that are in the database and not in memory, each asked for once.
+connections (a handshake each), the time to a first answer of a first start, memory after many requests.
+Machines that are in the database and not in memory: `pccs_platforms.py`.
 `$INTEL_PCCS_URL` names a running PCCS of Intel's to be measured beside them (rates alone).
 
 Needs wrk and nginx (apt-get install wrk nginx-light). Nothing is asserted.
@@ -14,7 +14,6 @@ Needs wrk and nginx (apt-get install wrk nginx-light). Nothing is asserted.
 import argparse
 import json
 import os
-import re
 import shutil
 import signal
 import socket
@@ -28,72 +27,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 # Not beside it but in its place: this file is called as a folder of the tests is.
 sys.path[:1] = [str(ROOT / "src"), str(ROOT / "tests")]
 
-import msgspec
-
 from dcap.api.http import HttpRequest
-from dcap.pccs.store.store import Store
 from dcap.simulator.platform import Platform
 from dcap.transport import Network
 from pccs.running import V4, Intel, Wire, intel
 
+sys.path.append(str(ROOT / "benchmarks"))
+from pccs_processes import memory_mb, wrk
+
 START = "from dcap.cli.main import main; main()"
-CONNECTIONS = 32
-_TICK = os.sysconf("SC_CLK_TCK")
-
-
-class Row(NamedTuple):
-    """One measurement."""
-
-    requests: int
-    per_second: float
-    cpu_us: float
-    p99: str
-
-
-def processes_of(process: int) -> list[int]:
-    """A process and those it made."""
-    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    return [process, *(one for child in children for one in processes_of(int(child)))]
-
-
-def cpu_seconds(process: int) -> float:
-    """User and system time of a process and those it made."""
-    total = 0
-    for one in processes_of(process):
-        fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / _TICK
-
-
-def memory_mb(process: int) -> float:
-    """What they occupy, shared pages counted once each time."""
-    text = "".join(Path(f"/proc/{one}/status").read_text() for one in processes_of(process))
-    return sum(int(kb) for kb in re.findall(r"VmRSS:\s+(\d+)", text)) / 1024
-
-
-def wrk(url: str, process: int | None, seconds: float, *headers: str) -> Row:
-    """One run of wrk."""
-    given = [part for header in headers for part in ("-H", header)]
-    before = cpu_seconds(process) if process else 0.0
-    done = subprocess.run(
-        ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "--latency", *given, url],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    spent = cpu_seconds(process) - before if process else 0.0
-    requests = int(re.search(r"(\d+) requests in", done.stdout)[1])  # type: ignore[index]
-    rate = float(re.search(r"Requests/sec:\s+([0-9.]+)", done.stdout)[1])  # type: ignore[index]
-    p99 = re.search(r"99%\s+([0-9.]+\w+)", done.stdout)
-    if "Non-2xx" in done.stdout:
-        raise SystemExit(f"{url}: answers that are not 200\n{done.stdout}")
-    return Row(requests, rate, spent / max(1, requests) * 1e6, p99[1] if p99 else "?")
 
 
 @contextmanager
@@ -213,7 +161,6 @@ def main() -> None:
     given.add_argument("--seconds", type=float, default=4)
     given.add_argument("--rounds", type=int, default=3)
     given.add_argument("--requests", type=int, default=0, help="for the memory after so many")
-    given.add_argument("--platforms", type=int, default=0, help="in the database")
     given.add_argument("--workers", type=int, default=1)
     flags = given.parse_args()
     for tool in ("wrk", "nginx"):
@@ -268,8 +215,6 @@ def measure(folder: Path, simulated: Intel, flags: argparse.Namespace) -> None:
             for target in asked.values():
                 done += wrk(f"https://localhost:{port}{target}", process, flags.seconds).requests
         print(f"memory after the runs above and {done} requests more: {memory_mb(process):.0f} MB")
-    if flags.platforms:
-        cold(folder, simulated, machine, flags.platforms)
 
 
 def compare(
@@ -297,42 +242,6 @@ def compare(
         run[0].cpu_us / run[1].cpu_us if run[1].cpu_us else 0.0 for run in runs
     )
     print(f"{name:<13}{size:>7}  {cells[0]:>26}  {cells[1]:>26}  {ratio:.2f} x", flush=True)
-
-
-def cold(folder: Path, simulated: Intel, machine: Platform, platforms: int) -> None:
-    """Machines in the database and not in memory, each asked for once, one after the other."""
-    data = folder / "data"
-    with Store.open(f"sqlite:///{data}/pccs.db") as store:
-        kept = store.platforms.holding(machine.qe_id.hex().upper(), "0000")
-        assert kept is not None
-
-        def copies() -> Iterator[Any]:
-            for number in range(platforms):
-                platform = msgspec.structs.replace(kept.platform, qe_id=f"{number:032X}")
-                yield msgspec.structs.replace(kept, platform=platform)
-
-        began = time.perf_counter()
-        store.platforms.put_many(copies())
-        print(f"{platforms} machines put: {platforms / (time.perf_counter() - began):.0f}/s")
-    size = (data / "pccs.db").stat().st_size
-    with pccs(data, simulated) as (process, port, certificate, taken):
-        network = Network(ca=certificate, environ={})
-        ask = network.handler(f"https://localhost:{port}")
-        target = resources(machine)["pckcert"]
-        qe_id = machine.qe_id.hex().upper()
-        times = []
-        for number in range(0, platforms, max(1, platforms // 3000)):
-            began = time.perf_counter()
-            answer = ask(HttpRequest(target=target.replace(qe_id, f"{number:032X}")))
-            times.append((time.perf_counter() - began) * 1000)
-            assert answer.status == 200, answer
-        times.sort()
-        p50, p99 = times[len(times) // 2], times[int(len(times) * 0.99)]
-        print(
-            f"of {platforms} machines ({size >> 20} MB) not in memory: p50 {p50:.1f} ms, "
-            f"p99 {p99:.1f} ms ({len(times)} asked); started in {taken:.2f} s; "
-            f"memory {memory_mb(process):.0f} MB"
-        )
 
 
 if __name__ == "__main__":

@@ -34,14 +34,14 @@ from dcap.pccs.items import (
     RootCrlKey,
     TcbInfoKey,
 )
-from dcap.pccs.store.platforms import pack_holdings
+from dcap.pccs.pck_proof import prove_platform, tcbm_of
+from dcap.pccs.store.holdings import pack_holdings
 from dcap.pccs.store.store import Store
 from dcap.pccs.transfer.arrangement import arrange
 from dcap.pccs.transfer.platform_collaterals import (
     PlatformCollaterals,
     import_platform_collaterals,
 )
-from dcap.pccs.trust import prove_platform, tcbm_of
 from dcap.simulator.tcb_model import PCE_SVN
 from dcap.simulator.world import AT, World
 from dcap.verification.anchors import TrustAnchor

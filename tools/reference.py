@@ -30,12 +30,12 @@ from dcap import errors
 from dcap.appraisal import Policy, Release, policy, reference_values
 from dcap.appraisal.claims import claims_of
 from dcap.cli import glossary
-from dcap.cli.explain import REMARK, Explanation, explain
+from dcap.cli.explain import PLUGIN, REMARK, Explanation, explain
 from dcap.cli.main import COMMANDS, cli
 from dcap.cli.vocabulary import FAMILIES
 from dcap.formats.quote import Quote
 from dcap.pccs import causes as pccs_causes
-from dcap.qpl import qcnl_remarks
+from dcap.qpl import discovery_remarks, qcnl_remarks
 from dcap.verification.checks import CHECKS, EXIT_STATUS
 from departures import World
 from reference_markup import Row, first_line, prose, table
@@ -299,6 +299,8 @@ order in which they are met, what to do in the order in which to try it. The cod
 [elsewhere](findings.md)."""
 REMARKS = """What `dcap qcnl lint` says of a configuration: Intel's library discards the file, ignores
 the setting, or differs from how the file reads (exit status 1); advice alone is exit status 0."""
+PLUGINS = """What `dcap provider list` says of the plugins of a system. It is an error (exit status 7)
+where a program is left without a plugin that works, or two plugins compete; the rest is advice."""
 REFUSALS = """Why the PCCS of dcap does not serve something: the word of its header `Dcap-Cause`, beside
 the status that Intel's PCCS would give. As a code of ours it begins with `pccs-`."""
 
@@ -325,6 +327,10 @@ def errors_page() -> str:
         (f"`{code}`", _explained(REMARK, code).meaning, _each(_explained(REMARK, code).remedy))
         for code in sorted(qcnl_remarks.REMARKS)
     ]
+    plugins = [
+        (f"`{code}`", _explained(PLUGIN, code).meaning, _each(_explained(PLUGIN, code).remedy))
+        for code in sorted(discovery_remarks.PROBLEMS)
+    ]
     refusals = [
         (f"`{word}`", str(cause.status), cause.what, cause.mend)
         for word, cause in sorted(pccs_causes.CAUSES.items())
@@ -335,6 +341,9 @@ def errors_page() -> str:
             "## Remarks of `dcap qcnl lint`",
             REMARKS,
             table(("code", "what Intel's library does", "what to do"), remarks),
+            "## Problems of `dcap provider list`",
+            PLUGINS,
+            table(("code", "meaning", "what to do"), plugins),
             "## Refusals of a PCCS",
             REFUSALS,
             table(("cause", "status", "meaning", "what to do"), refusals),

@@ -11,6 +11,7 @@ import pytest
 
 from cli.pccs_site import Site, failing, site
 from dcap.api.http import Handler, HttpRequest, HttpResponse
+from dcap.cli.pccs_fetch import API_KEYS
 from dcap.simulator.services import services
 from dcap.simulator.world import World
 from transcripts.desk import run
@@ -301,6 +302,14 @@ def test_the_key_is_sent_for_certificates_and_shown_nowhere(at: Site) -> None:
     assert asked == {"/sgx/certification/v4/pckcerts"}
 
 
+@pytest.mark.parametrize("name", API_KEYS[1:])
+def test_the_keys_variable_may_be_the_services_or_verifys(at: Site, name: str) -> None:
+    """Whoever has set it for one of dcap's commands need not set it again under another name."""
+    at.intel = services(at.world, api_key="the right key")
+    outcome = at.fetch(**{name: "the right key"})
+    assert outcome.status == 0, outcome.screen
+
+
 def test_intels_wish_to_wait_is_obeyed(at: Site) -> None:
     """429 with Retry-After is waited for, and then all machines are had."""
     big = at.world.platform("big")
@@ -364,14 +373,14 @@ def test_a_list_that_is_none_is_refused(at: Site, content: str) -> None:
     assert bool(at.asked_of_intel) == (not content)
 
 
-@pytest.mark.parametrize("command", ["fetch", "get", "put", "collect"])
+@pytest.mark.parametrize("command", ["fetch", "get", "put", "collect", "cache"])
 def test_outside_and_on_a_laptop_the_service_s_libraries_are_not_needed(
     at: Site, command: str
 ) -> None:
     """What only talks to others runs from the core alone: no database library is imported."""
     (at.folder / "tables").mkdir()
     (at.folder / "tables" / "one.csv").write_text(row_of(at))
-    if command == "put":
+    if command in ("put", "cache"):
         assert at.fetch().status == 0
     reach = ["--url", at.url, "--ca", at.ca, "--token-file", "admin"]
     given = {
@@ -379,6 +388,7 @@ def test_outside_and_on_a_laptop_the_service_s_libraries_are_not_needed(
         "get": [*reach, "-o", "new.json"],
         "put": reach,
         "collect": ["-d", "tables", "-o", "new.json"],
+        "cache": ["-i", NAME, *at.outside],
     }[command]
     code = "import sys; sys.modules['sqlalchemy'] = None; from dcap.cli.main import main; main()"
     done = subprocess.run(

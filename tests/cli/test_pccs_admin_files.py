@@ -228,6 +228,7 @@ def test_a_folder_of_sets_is_taken_in(at: Site) -> None:
 def test_an_empty_store_exports_no_sets(at: Site) -> None:
     """It is said, and no empty folder stands for success."""
     (at.folder / "data").mkdir()
+    Store.open(f"sqlite:///{at.folder}/data/pccs.db").close()
     outcome = here(at, "export", "out", "--data", "data")
     assert (outcome.status, "[export-nothing]" in outcome.err) == (6, True)
     assert not (at.folder / "out").exists()

@@ -1,8 +1,10 @@
 """`dcap pccs put` against a PCCS on HTTPS: in parts, again after a failure, never something forged."""
 
 import json
+import re
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -163,6 +165,34 @@ def test_what_is_forged_is_kept_nowhere(at: Site, large: bool) -> None:
     assert (outcome.status, "[put-forged]" in outcome.err) == (3, True)
     assert not any(at.holds(one) for one in at.rack(7))
     assert at.rig.store.items.get(TcbInfoKey("SGX", at.rack(1)[0].fmspc)) is None
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_what_the_pccs_leaves_out_is_told(at: Site, large: bool) -> None:
+    """The file lay about for months: Intel's 200 stands, and exit status 4 says what has expired."""
+    at.world.at += timedelta(days=60)
+    outcome = at.pccs("put", *(("--max-body", str(LIMIT)) if large else ()))
+    assert outcome.status == 4, outcome.screen
+    assert re.search(r"not kept: \d+ item expired", outcome.out)
+    assert all(at.holds(one) for one in at.rack(7))
+
+
+def test_why_a_file_was_refused_is_told(at: Site) -> None:
+    """The service's own sentence stands in the error, not only "cannot use what was sent"."""
+    whole = at.read(NAME)
+    whole["collaterals"]["tcbinfos"] = []
+    (at.folder / NAME).write_text(json.dumps(whole))
+    outcome = at.pccs("put")
+    assert (outcome.status, "[put-refused]" in outcome.err) == (2, True)
+    assert "there is no SGX TCB info for the FMSPC" in outcome.err
+
+
+def test_the_file_that_was_named_is_the_one_in_the_error(at: Site) -> None:
+    """And no other that stands beside it."""
+    (at.folder / "pccs.log").write_text("2026 info request")
+    outcome = at.pccs("put", "-i", "pccs.log")
+    assert "(pccs.log" in outcome.err
+    assert NAME not in outcome.err
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,12 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,12 @@ import pytest
 
 from dcap.api.http import HttpRequest, HttpResponse
 from dcap.cli.pccs_status import problems
+from dcap.errors import DcapError
+from dcap.pccs.assembly import prepare
+from dcap.pccs.auth import Tokens
+from dcap.pccs.setting_table import Settings
 from pccs.running import START, V4, Intel, Service, intel, serve
+from pccs.test_deploy import health_check
 from transcripts.desk import Outcome, run
 from worlds import ROOT
 
@@ -136,6 +142,48 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     assert "[pccs-data]" in refused("--data", str(tmp_path / "file" / "data"))
 
 
+def test_tokens_go_to_files_that_are_not_written_over(tmp_path: Path) -> None:
+    """One that is there stays, and the start fails; neither is shown, and what counts is in a file."""
+    (tmp_path / "admin.token").write_text("of before")
+    data = tmp_path / "data"
+    said = refused("--data", str(data), "--tokens-to", str(tmp_path))
+    assert "[output-exists]" in said
+    assert "shown this once" not in said
+    assert (tmp_path / "admin.token").read_text() == "of before"
+    written = tmp_path / "user.token"
+    assert written.stat().st_mode & 0o777 == 0o600
+    kept = Tokens(data / "tokens.json")
+    assert kept.check(written.read_text().strip(), "user")
+    assert not kept.has("admin")
+
+
+def test_no_token_is_made_before_the_database_answers(tmp_path: Path) -> None:
+    """A first start over a damaged one shows none, and keeps none."""
+    shown: list[str] = []
+    settings = Settings(data=tmp_path)
+    (tmp_path / "pccs.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(DcapError, match="database"):
+        prepare(settings, at=datetime.now(UTC), show=lambda role, _: shown.append(role))
+    assert (shown, settings.tokens_file.exists()) == ([], False)
+
+
+def test_the_containers_health_check_finds_the_service(service: Service, tmp_path: Path) -> None:
+    """On its own port, whatever certificate it shows; where nobody listens it fails."""
+    dcap = tmp_path / "dcap"
+    dcap.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{START}" "$@"\n')
+    dcap.chmod(0o755)
+    environ = {"PATH": f"{tmp_path}:/usr/bin:/bin", "PYTHONPATH": str(ROOT / "src")}
+    for port, status in ((service.port, 0), (1, 6)):
+        done = subprocess.run(
+            ["sh", "-c", health_check()],
+            env={**environ, "DCAP_PCCS_PORT": str(port), "DCAP_PCCS_DATA": str(tmp_path)},
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == status, done.stderr
+
+
 def test_help_loads_nothing_of_the_server() -> None:
     """`dcap --help` and `dcap pccs --help` import neither SQLAlchemy nor the server."""
     code = (
@@ -166,6 +214,7 @@ def test_status_shows_what_is_kept(service: Service) -> None:
     assert shown.status == 0, shown.screen
     assert "root-crl" in shown.out
     assert "days" in shown.out
+    assert "seen       0 platforms within a day, 0 within 30 days" in shown.out
     found = json.loads(pccs(service, "status", *at(service), "--json").out)
     assert found["items"][-1]["key"] == "root-crl"
     assert found["mode"] == "LAZY"
@@ -206,6 +255,13 @@ def test_nobody_there_is_6(service: Service) -> None:
     assert pccs(service, "status", *given).status == 6
 
 
+@pytest.mark.parametrize("command", ["status", "check", "refresh"])
+def test_what_is_no_url_is_told(service: Service, command: str) -> None:
+    """Exit status 1 before anything is asked; it is no bug of ours."""
+    outcome = pccs(service, command, "--url", "https://[")
+    assert (outcome.status, "source-url" in outcome.screen) == (1, True), outcome.screen
+
+
 # Tokens
 
 
@@ -244,10 +300,30 @@ def test_refresh_renews_what_is_kept(service: Service, simulated: Intel) -> None
     token = service.certificate.parent / "admin"
     token.write_text(service.token("admin"))
     outcome = pccs(service, "refresh", *at(service), "--token-file", str(token))
-    assert (outcome.status, outcome.out) == (0, "renewed\n"), outcome.screen
+    assert outcome.status == 0, outcome.screen
+    assert re.fullmatch(r"renewed: [1-9]\d* items\n", outcome.out)
     assert simulated.calls.count("/IntelSGXRootCA.der") == before + 1
     token.write_text(service.token("user"))
     outcome = pccs(service, "refresh", *at(service), "--token-file", str(token))
+    assert (outcome.status, "[pccs-token-refused]" in outcome.err) == (1, True)
+
+
+def test_forget_takes_a_machine_or_an_item(service: Service, tmp_path: Path) -> None:
+    """The machine comes from a file and is not shown; what is not there, or a wrong token, is told."""
+    token = tmp_path / "admin"
+    token.write_text(service.token("admin"))
+    given = *at(service), "--token-file", str(token)
+    outcome = pccs(service, "forget", "root-crl", *given)
+    assert (outcome.status, outcome.out) == (0, "forgotten: root-crl\n"), outcome.screen
+    machine = tmp_path / "machine.json"
+    machine.write_text('{"qe_id": "ABCDEF0123456789ABCDEF0123456789", "cpu_svn": "00"}')
+    outcome = pccs(service, "forget", "--machine", str(machine), *given)
+    assert (outcome.status, "ABCDEF" in outcome.screen) == (6, False), outcome.screen
+    machine.write_text("[]")
+    outcome = pccs(service, "forget", "--machine", str(machine), *given)
+    assert (outcome.status, "[forget-machine]" in outcome.err) == (2, True)
+    token.write_text(service.token("user"))
+    outcome = pccs(service, "forget", "root-crl", *given)
     assert (outcome.status, "[pccs-token-refused]" in outcome.err) == (1, True)
 
 
@@ -272,21 +348,36 @@ def test_a_backup_is_restored_elsewhere(service: Service, simulated: Intel) -> N
     """While it runs; the new service serves from it alone. A second restore is refused."""
     data = service.certificate.parent
     archive = data.parent / "backup"
+    crl = service.get(ROOT_CRL).body
     outcome = pccs(service, "backup", str(archive), "--data", str(data), "--json")
     assert outcome.status == 0, outcome.screen
     assert json.loads(outcome.out)["records"] >= 1
     assert archive.stat().st_mode & 0o777 == 0o600
-    other = data.parent / "other"
-    restored = pccs(service, "restore", str(archive), "--data", str(other))
+    root = ("--insecure-test-root", str(simulated.root))
+    other = ("--data", str(data.parent / "other"))
+    refused = pccs(service, "restore", str(archive), *other)
+    assert (refused.status, "[pccs-forged]" in refused.err) == (3, True), refused.screen
+    restored = pccs(service, "restore", str(archive), *other, *root)
     assert restored.status == 0, restored.screen
-    again = pccs(service, "restore", str(archive), "--data", str(other))
+    assert "records restored" in restored.out
+    again = pccs(service, "restore", str(archive), *other, *root)
     assert (again.status, "[store-not-empty]" in again.err) == (1, True)
-    flags = ("--mode", "offline", "--insecure-test-root", str(simulated.root))
-    with serve(data.parent, *flags, name="other") as second:
-        assert second.get(ROOT_CRL).body == service.get(ROOT_CRL).body
-    copied = pccs(service, "backup", str(archive), "--sqlite", "--data", str(data))
+    stranger = pccs(service, "serve", *other, "--port", "0", "--mode", "offline")
+    assert (stranger.status, "[store-root]" in stranger.err) == (1, True), stranger.screen
+    with serve(data.parent, "--mode", "offline", *root, name="other") as second:
+        assert second.get(ROOT_CRL).body == crl
+    kept = pccs(service, "backup", str(archive), "--sqlite", "--data", str(data))
+    assert (kept.status, "[backup-exists]" in kept.err) == (1, True)
+    copied = pccs(service, "backup", str(archive), "--sqlite", "--force", "--data", str(data))
     assert copied.status == 0, copied.screen
     assert archive.read_bytes()[:15] == b"SQLite format 3"
+
+
+def test_a_backup_of_nothing_is_none(tmp_path: Path) -> None:
+    """The folder was misspelt: it is said, and neither folder nor file is made."""
+    outcome = run(tmp_path, "pccs", "backup", "x", "--data", "typo")
+    assert (outcome.status, "[store-missing]" in outcome.err) == (1, True), outcome.screen
+    assert list(tmp_path.iterdir()) == []
 
 
 # Settings

@@ -6,12 +6,16 @@ from typing import Any
 
 import pytest
 
+from dcap.api.http import HttpRequest
+from dcap.api.pccs_admin import RegistrationRequest
+from dcap.api.pcs import Place
 from dcap.cli import arguments
 from dcap.cli.sim import COMMANDS
 from dcap.cli.sim_place import write_folder
 from dcap.cli.sim_quote import BODIES, CONTAINERS
 from dcap.formats.containers import recognise
 from dcap.formats.quote import Quote
+from dcap.pccs.transfer.platform_list import read_csv
 from dcap.simulator import World
 from dcap.simulator.events import EVENTS
 from dcap.simulator.faults import FAULTS, ODDITIES
@@ -20,6 +24,8 @@ from dcap.sources.directory import read_collateral
 from transcripts.desk import Outcome, run
 
 AT = "2026-01-01T12:00:00Z"
+PLACE = Place("sgx", 4, "platforms")
+JSON = (("Content-Type", "application/json"),)
 
 
 def sim(folder: Path, *given: str) -> Outcome:
@@ -399,3 +405,20 @@ def test_a_machine_tells_what_identifies_it(tmp_path: Path) -> None:
     assert bytes.fromhex(field) == machine.qe_id
     sim(tmp_path, "event", "platform-added", "--platform", "single", "--ca", "processor")
     assert json.loads(sim(tmp_path, "platform", "single", "--json").out)["platform_manifest"] == ""
+
+
+def test_a_machine_writes_what_registers_it(tmp_path: Path) -> None:
+    """By its PPID or its manifest, as the service and Intel's tables have them; one form at a time."""
+    sim(tmp_path, "event", "platform-added", "--platform", "single", "--ca", "processor")
+    for name in ("machine", "single"):
+        body = sim(tmp_path, "platform", name, "--registration").out.encode()
+        request = HttpRequest(method="POST", target="/", headers=JSON, body=body)
+        sent = RegistrationRequest.from_http(PLACE, request).platform
+        (row,) = read_csv(sim(tmp_path, "platform", name, "--csv").out.encode())
+        assert (sent.qe_id, sent.pce_id) == (row.qe_id, row.pce_id)
+        by_manifest = name == "machine"
+        assert bool(sent.platform_manifest) == bool(row.platform_manifest) == by_manifest
+        assert bool(sent.enc_ppid) == (not by_manifest)
+        ppid = sim(tmp_path, "platform", name, "--field", "encrypted_ppid").out.strip()
+        assert row.enc_ppid == ppid
+    assert run(tmp_path, "sim", "platform", "--csv", "--registration").status == 1

@@ -36,6 +36,12 @@ def test_every_component_counts() -> None:
     assert select(tcb(200, 1), offered, LEVELS) == tcb(4, 0)
 
 
+def test_a_tcb_of_another_length_is_not_reached() -> None:
+    """What has more or fewer components than 16 compares with nothing."""
+    assert not tcb(9).reaches(Tcb(bytes(15), 0))
+    assert not tcb(9).reaches(Tcb(bytes(17), 0))
+
+
 def test_a_certificate_above_its_level_comes_before_the_level() -> None:
     """Within one level the higher certificate is taken."""
     offered = (tcb(6), tcb(7))

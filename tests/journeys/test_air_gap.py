@@ -7,6 +7,7 @@ From the outer one Intel's real names lead to the simulator. Files are carried b
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -37,6 +38,7 @@ AGE = timedelta(days=25)
 #: Nobody listens there.
 NOWHERE = "http://127.0.0.1:9"
 NAME = "platform_collaterals.json"
+_EXPORT = re.compile(r"^(?:export|unset|\.) .+$", re.MULTILINE)
 NEED_CURL = pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on this machine")
 
 
@@ -49,12 +51,13 @@ class Side:
         self.folder = folder
         self.port = port
         self.ran: list[str] = []
+        self._exported: list[str] = []
         self._groups: list[int] = []
         kept = {k: v for k, v in shop.environment.items() if not k.lower().endswith("_proxy")}
         self._environment = {
             **kept,
             "HOME": str(folder),
-            "DCAP_PCCS_DATA": str(folder / "data"),
+            "DCAP_PCCS_DATA": str(folder / "unset"),  # the page sets it
             "DCAP_PCCS_PORT": str(port),
             "DCAP_PCCS_URL": f"https://localhost:{port}",
             "DCAP_PCCS_INSECURE_TEST_ROOT": str(folder / "root.pem"),
@@ -63,14 +66,18 @@ class Side:
         }
 
     def follow(self, name: str, status: int = 0) -> str:
-        """Run a block of the page; what it prints on stdout."""
+        """Run a block of the page, and keep what it exports; what it prints on stdout."""
         self.ran.append(name)
-        return self.run(named(name).text, status)
+        text = named(name).text
+        told = self.run(text, status)
+        self._exported += _EXPORT.findall(text)
+        return told
 
     def run(self, script: str, status: int = 0) -> str:
-        """Run a script of the page, in which the port is this test's."""
+        """Run a script of the page, in which the port is this test's, as if all shared one shell."""
+        whole = "\n".join((*self._exported, script))
         with subprocess.Popen(
-            ["sh", "-eu", "-c", script.replace(PCCS, f"localhost:{self.port}")],
+            ["sh", "-eu", "-c", whole.replace(PCCS, f"localhost:{self.port}")],
             cwd=self.folder,
             env=self._environment,
             stdout=subprocess.PIPE,
@@ -131,6 +138,11 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+#: As the page says that the simulated Intel is fetched from.
+FETCH_LISTS = """dcap pccs fetch -c -o lists.json \\
+    -u "$PCS_URL/sgx/certification/v4/" --ca "$TLS_CA_PEM" --insecure-test-root sim/root.pem"""
 
 
 @contextmanager
@@ -201,13 +213,14 @@ def test_the_air_gapped_procedure_from_first_to_last_step(site: Wall) -> None:
     inside.follow("air-gap/5-put-lists.sh")
     inside.follow("air-gap/7-cache.sh")
     inside.follow("air-gap/7-export.sh")
-    given = f"--collateral collateral/{small.fmspc.hex().upper()}-sgx --offline"
-    assert "ACCEPTED" in inside.run(f"dcap verify quote.bin --any-identity {given}")
+    for place in ("collateral/{}-sgx", "bundles/{}-sgx.json"):
+        given = f"--collateral {place.format(small.fmspc.hex().upper())} --offline"
+        assert "ACCEPTED" in inside.run(f"dcap verify quote.bin --any-identity {given}")
 
 
 def expiries(side: Side) -> dict[str, datetime]:
     """Until when what the service inside keeps is good; the root's list is of the year."""
-    with Store.open(f"sqlite:///{side.folder}/data/pccs.db") as store:
+    with Store.open(f"sqlite:///{side.folder}/pccs/pccs.db") as store:
         fmspc = next(iter(store.platforms.each())).platform.fmspc
         keys = (PckCrlKey("PROCESSOR"), PckCrlKey("PLATFORM"), TcbInfoKey("SGX", fmspc))
         found = {key.text: store.items.get(key) for key in keys}
@@ -247,7 +260,7 @@ def test_what_is_altered_on_the_way_is_refused(site: Wall) -> None:
     assert '"tcbStatus":"OutOfDate"' in text
     (site.inside.folder / NAME).write_text(text.replace('"OutOfDate"', '"UpToDate"'))
     site.inside.run(named("air-gap/4-put.sh").text, status=3)
-    with Store.open(f"sqlite:///{site.inside.folder}/data/pccs.db") as store:
+    with Store.open(f"sqlite:///{site.inside.folder}/pccs/pccs.db") as store:
         assert store.statistics().items == 0
 
 
@@ -257,8 +270,9 @@ def test_a_service_from_nothing_and_what_keeps_it(site: Wall) -> None:
     side, machine = site.outside, site.world.platform("small", ca="processor")
     crl = side.follow("first-start.sh")
     assert bytes.fromhex(crl) == site.world.intel.root_ca_crl(site.world.at)
-    side.follow("tokens.sh")
     assert (side.folder / "admin.token").stat().st_mode & 0o777 == 0o600
+    assert "user token" in (side.folder / "pccs.log").read_text()
+    assert "shown this once" not in (side.folder / "pccs.log").read_text()
     listed = side.follow("token-for-a-rack.sh")
     assert "rack-7" in listed
     (side.folder / "machine.json").write_text(json.dumps(record_of(machine)))
@@ -267,11 +281,26 @@ def test_a_service_from_nothing_and_what_keeps_it(site: Wall) -> None:
     shown = side.run("dcap qcnl show sgx_default_qcnl.conf")
     assert f"https://localhost:{side.port}/sgx/certification/v4/" in shown
     shown = side.follow("monitoring.sh")
-    assert "1 platforms" in shown
+    assert "1 platform" in shown
     assert "dcap_pccs" in shown
     side.follow("backup.sh")
     with Store.open(f"sqlite:///{side.folder}/restored/pccs.db") as store:
         assert store.statistics().platforms == 1
+
+
+@NEED_CURL
+def test_a_service_can_be_tried_against_a_simulated_intel(tmp_path: Path) -> None:
+    """As an operator does who has nothing: world, service, machine and verdict, all by the page."""
+    side = Side(tmp_path / "side", free_port(), {})
+    try:
+        side.follow("simulated.sh")
+        told = side.follow("simulated-machine.sh")
+        fetched = side.run(FETCH_LISTS)
+    finally:
+        side.stop()
+    assert told.startswith("Operation successful.")
+    assert "ACCEPTED" in told
+    assert "lists.json" in fetched
 
 
 @NEED_CURL

@@ -52,7 +52,8 @@ class Row(NamedTuple):
 
 def rows() -> dict[str, Row]:
     """The fault table of the page, by fault."""
-    section = PAGE.read_text(encoding="utf-8").partition("## When something fails")[2]
+    page = PAGE.read_text(encoding="utf-8")
+    section = page.partition("## When something fails")[2].partition("\n## ")[0]
     lines = [line for line in section.splitlines() if line.startswith("| `")]
     cells = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
     return {

@@ -9,6 +9,7 @@ A server listens on loopback, in a folder of its own that goes with it. `$DCAP_T
 is not stopped. Where there is neither, `Missing` says what to install.
 """
 
+import atexit
 import os
 import pwd
 import shutil
@@ -20,6 +21,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from sqlalchemy import create_engine, make_url, text
@@ -162,22 +164,8 @@ def _postgresql(folder: Path) -> Server:
     """A PostgreSQL that does not wait for the disk: it loses only what a test loses with it."""
     initdb, postgres = _binary("initdb", "postgresql"), _binary("postgres", "postgresql")
     user, port, cluster = _user("postgres", folder), _free_port(), folder / "cluster"
-    _run(
-        [
-            initdb,
-            "-D",
-            cluster,
-            "-U",
-            "dcap",
-            "-A",
-            "trust",
-            "-E",
-            "UTF8",
-            "--no-sync",
-            "--no-locale",
-        ],
-        user,
-    )
+    options = ("-U", "dcap", "-A", "trust", "-E", "UTF8", "--no-sync", "--no-locale")
+    _copy(_new_files((initdb, *options), "--pgdata=", user), cluster)
     settings = {
         "port": port,
         "listen_addresses": "127.0.0.1",
@@ -186,25 +174,17 @@ def _postgresql(folder: Path) -> Server:
         "shared_buffers": "16MB",
         "max_connections": 200,
     }
-    options = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
+    given = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
     url = f"{_DRIVERS['postgresql']}://dcap@127.0.0.1:{port}/postgres"
-    return _Own(folder, url, [postgres, "-D", str(cluster), *options], user)
+    return _Own(folder, url, [postgres, "-D", str(cluster), *given], user)
 
 
 def _mariadb(folder: Path) -> Server:
     """A MariaDB that does not wait for the disk."""
     install, mariadbd = _binary("mariadb-install-db", "mariadb"), _binary("mariadbd", "mariadb")
     user, port, files = _user("mysql", folder), _free_port(), folder / "files"
-    _run(
-        [
-            install,
-            "--no-defaults",
-            f"--datadir={files}",
-            "--auth-root-authentication-method=normal",
-            "--skip-test-db",
-        ],
-        user,
-    )
+    options = ("--auth-root-authentication-method=normal", "--skip-test-db")
+    _copy(_new_files((install, "--no-defaults", *options), "--datadir=", user), files)
     command = [
         mariadbd,
         "--no-defaults",
@@ -218,6 +198,24 @@ def _mariadb(folder: Path) -> Server:
         "--max-connections=200",
     ]
     return _Own(folder, f"{_DRIVERS['mariadb']}://root@127.0.0.1:{port}/mysql", command, user)
+
+
+@cache
+def _new_files(command: tuple[str, ...], option: str, user: str | None) -> Path:
+    """The files of a server that never ran, which `command` makes in the folder of `option`.
+
+    Made once a process, and copied from there: that takes a fifth of the time.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="dcap-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    _give(folder, user)
+    _run([*command, f"{option}{folder}/new"], user)
+    return folder / "new"
+
+
+def _copy(files: Path, place: Path) -> None:
+    """A copy, whose owners are those of the files."""
+    subprocess.run(["cp", "-a", files, place], check=True)
 
 
 def _binary(name: str, kind: str) -> str:
@@ -234,14 +232,18 @@ def _binary(name: str, kind: str) -> str:
 
 
 def _user(preferred: str, folder: Path) -> str | None:
-    """Whom the server runs as: the servers refuse to be root."""
-    folder.chmod(0o755)
-    if os.geteuid() != 0:
-        return None
+    """Whom the server runs as, and whose its folder is: the servers refuse to be root."""
     known = {entry.pw_name for entry in pwd.getpwall()}
-    user = preferred if preferred in known else "nobody"
-    shutil.chown(folder, user)
+    root = os.geteuid() == 0
+    user = (preferred if preferred in known else "nobody") if root else None
+    _give(folder, user)
     return user
+
+
+def _give(folder: Path, user: str | None) -> None:
+    folder.chmod(0o755)
+    if user is not None:
+        shutil.chown(folder, user)
 
 
 def _as(user: str | None) -> dict[str, object]:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from dcap.api.http import Handler, Headers, HttpRequest, HttpResponse
 from dcap.formats.certificate import Certificate
-from dcap.pccs.handler import Role, pccs_handler
+from dcap.pccs.auth import Role
+from dcap.pccs.handler import pccs_handler
 from dcap.pccs.mode import Mode
 from dcap.pccs.service import Expired, PccsService
 from dcap.pccs.store.store import Store

@@ -122,6 +122,14 @@ def test_a_policy_is_ready_for_a_minute_without_saying_so() -> None:
     assert answers.get(line, 1.0) is None
 
 
+@pytest.mark.parametrize("more", [b"&junk=1", b"&fmspc=01", b"&clientid=" + b"x" * 33, b"&"])
+def test_one_of_endless_many_lines_takes_no_room(more: bytes) -> None:
+    """What the answer does not depend on, and a parameter that stands twice: nothing is kept."""
+    line = TCB.replace(b" HTTP", more + b" HTTP")
+    assert len(table(line)) == 0
+    assert len(table(TCB.replace(b" HTTP", b"&update=early&clientid=me HTTP"))) == 1
+
+
 def test_the_table_has_an_end() -> None:
     """The size stays below the limit; what is asked for again and again stays longest."""
     answers = Answers(max_size=20_000)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dcap.errors import ConfigError
-from dcap.pccs.auth import Tokens, is_weak
+from dcap.pccs.auth import ROLES, Tokens, is_weak
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -104,10 +104,45 @@ def test_a_good_token_of_ones_own_is_taken(tmp_path: Path) -> None:
 def test_the_first_start_makes_what_is_missing(tmp_path: Path) -> None:
     """A token for each role without one, once; a role with a hash in the settings needs none."""
     tokens = Tokens(tmp_path / "tokens.json", user=["ab" * 64])
-    made = tokens.make_missing(at=AT)
-    assert list(made) == ["admin"]
-    assert len(made["admin"]) >= 43
-    assert tokens.make_missing(at=AT) == {}
+    shown: dict[str, str] = {}
+    assert tokens.make_missing(at=AT, show=shown.__setitem__) == ("admin",)
+    assert len(shown["admin"]) >= 43
+    assert tokens.check(shown["admin"], "admin")
+    assert tokens.make_missing(at=AT, show=shown.__setitem__) == ()
+
+
+class Ended(Exception):  # noqa: N818 - what it is
+    """The process ends here."""
+
+
+def test_whoever_ends_a_first_start_has_seen_what_counts(tmp_path: Path) -> None:
+    """At whichever token it ends, every role has one that was seen, or is given one at the next."""
+    tokens = Tokens(tmp_path / "tokens.json")
+    seen: dict[str, str] = {}
+
+    def killed(role: str, token: str) -> None:
+        if role == "admin":
+            raise Ended
+        seen[role] = token
+
+    with pytest.raises(Ended):
+        tokens.make_missing(at=AT, show=killed)
+    assert [one.role for one in tokens.all()] == ["user"]
+    tokens.make_missing(at=AT, show=seen.__setitem__)
+    assert all(tokens.check(seen[role], role) for role in ROLES)
+
+
+def test_a_token_that_could_not_be_shown_is_not_kept(tmp_path: Path) -> None:
+    """Its name is free again."""
+    tokens = Tokens(tmp_path / "tokens.json")
+
+    def fail(_: str) -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        tokens.new("a", "user", at=AT, show=fail)
+    assert tokens.all() == ()
+    assert tokens.check(tokens.new("a", "user", at=AT), "user")
 
 
 def test_names_are_told_apart(tmp_path: Path) -> None:
@@ -129,3 +164,46 @@ def test_a_file_that_cannot_be_read_opens_nothing(tmp_path: Path) -> None:
     token = tokens.new("a", "user", at=AT)
     (tmp_path / "tokens.json").chmod(0)
     assert not Tokens(tmp_path / "tokens.json").check(token, "user")
+
+
+def test_tokens_hold_while_their_file_cannot_be_opened(tmp_path: Path) -> None:
+    """What was read before counts on, and the log is told once; what then is there counts again."""
+    file, aside = tmp_path / "tokens.json", tmp_path / "aside"
+    told: list[ConfigError] = []
+    tokens = Tokens(file, report=told.append)
+    token = Tokens(file).new("a", "admin", at=AT)
+    assert tokens.check(token, "admin")
+    file.rename(aside)
+    file.mkdir()  # what not even root can open as a file
+    assert tokens.check(token, "admin")
+    assert tokens.has("admin")
+    assert [error.code for error in told] == ["pccs-tokens"]
+    assert "chown" in told[0].mend
+    file.rmdir()
+    assert not tokens.check(token, "admin")
+    aside.rename(file)
+    assert tokens.check(token, "admin")
+
+
+def test_a_change_of_permissions_alone_is_noticed(tmp_path: Path) -> None:
+    """Everybody may write the file: it opens nothing, until nobody else may."""
+    file = tmp_path / "tokens.json"
+    tokens = Tokens(file)
+    token = tokens.new("a", "admin", at=AT)
+    assert tokens.check(token, "admin")
+    file.chmod(0o666)
+    assert not tokens.check(token, "admin")
+    file.chmod(0o600)
+    assert tokens.check(token, "admin")
+
+
+def test_a_refusal_says_what_helps(tmp_path: Path) -> None:
+    """A name that is taken is not mended by making a token, nor one that nobody has."""
+    tokens = Tokens(tmp_path / "tokens.json")
+    tokens.new("a", "user", at=AT)
+    with pytest.raises(ConfigError) as taken:
+        tokens.new("a", "user", at=AT)
+    with pytest.raises(ConfigError) as unknown:
+        tokens.revoke("b")
+    assert "revoke a" in taken.value.mend
+    assert "token list" in unknown.value.mend

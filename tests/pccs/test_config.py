@@ -9,7 +9,13 @@ import msgspec
 import pytest
 
 from dcap.errors import ConfigError
-from dcap.pccs.config import default_data, read_settings, upstream_key, write_toml
+from dcap.pccs.config import (
+    default_data,
+    read_settings,
+    unknown_variables,
+    upstream_key,
+    write_toml,
+)
 from dcap.pccs.config_intel import settings_of_intel
 from dcap.pccs.setting_table import BY_NAME, SETTINGS, Settings
 
@@ -197,3 +203,56 @@ def test_what_is_not_intels_file_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         settings_of_intel(file)
     assert caught.value.code == "pccs-intel-config"
+
+
+def test_a_wrong_value_is_told_what_is_right() -> None:
+    """Bounds, digits or words: what may be written stands in the fix."""
+    wrong = {"port": "x", "user_token_hash": "ab", "mode": "eager", "max_body": "1"}
+    right = ("from 0 to 65535", "128 hex digits", "lazy, req, offline", "from 1KB to 1GB")
+    for (name, value), said in zip(wrong.items(), right, strict=True):
+        with pytest.raises(ConfigError) as caught:
+            read_settings({}, {BY_NAME[name].variable: value})
+        assert said in caught.value.mend
+
+
+def test_every_setting_says_what_it_takes_and_what_holds_without_it() -> None:
+    """Both are made of the table: no reader lacks its sentence, no default its text."""
+    assert all(row.read.__doc__ for row in SETTINGS)
+    shown = {row.name: row.default for row in SETTINGS}
+    assert (shown["port"], shown["max_body"], shown["rate"]) == ("8081", "2MB", "200")
+    assert (shown["refresh"], shown["proxy"], shown["data"]) == ("true", "", "")
+
+
+def test_a_misspelt_variable_is_told() -> None:
+    """With the name that was meant; those of the commands and of Kubernetes are none."""
+    environ = {
+        "DCAP_PCCS_PROT": "5",
+        "DCAP_PCCS_TOKEN": "t",
+        "DCAP_PCCS_URL": "u",
+        "DCAP_PCCS_PORT": "1",
+        "DCAP_PCCS_SERVICE_HOST": "10.0.0.1",
+        "DCAP_PCCS_PORT_8081_TCP": "tcp://10.0.0.1:8081",
+    }
+    assert unknown_variables(environ) == ("$DCAP_PCCS_PROT is no setting: $DCAP_PCCS_PORT is",)
+
+
+@pytest.mark.parametrize("text", ["{", INTEL[:400], INTEL.replace('"proxy" :', '"proxy"')])
+def test_a_broken_file_of_intels_is_refused_with_its_place(tmp_path: Path, text: str) -> None:
+    """What stands behind the fault could be lost: nothing is taken over without a word."""
+    file = tmp_path / "default.json"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=r"line \d+, column \d+") as caught:
+        settings_of_intel(file)
+    assert caught.value.code == "pccs-intel-config"
+
+
+def test_what_intels_file_says_and_ours_cannot_is_remarked(tmp_path: Path) -> None:
+    """Several addresses, a hash that is none; a password is for no command line."""
+    file = tmp_path / "default.json"
+    given = {"hosts": "127.0.0.1,10.0.0.5", "UserTokenHash": "beef", "DB_CONFIG": "mysql"}
+    file.write_text(json.dumps(given))
+    text, remarks = settings_of_intel(file)
+    assert tomllib.loads(text) == {"host": "127.0.0.1"}
+    assert any("not 10.0.0.5" in remark for remark in remarks)
+    assert any(remark.startswith("UserTokenHash:") for remark in remarks)
+    assert not any("--intel-db mysql" in remark for remark in remarks)

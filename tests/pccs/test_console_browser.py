@@ -103,7 +103,7 @@ def test_everything_works_with_scripts_switched_off(console: Console, tmp_path: 
         browser.open("data:text/html,<p id=x>off</p><script>x.textContent='on'</script>")
         assert browser.one("#x").text == "off"
         sign_in(browser, url, console.token)
-        assert len(browser.all("svg rect.fresh")) == 15
+        assert len(browser.all("svg.wide rect.fresh")) == 15
         browser.open(f"{url}/console/collateral")
         browser.one("main > form button").click()
         assert "All 16 items were renewed." in browser.until("main .notice").text
@@ -141,6 +141,42 @@ def test_no_page_is_wider_than_the_window(browser: Browser, url: str, width: int
         browser.open(url + target)
         wide = browser.run("return document.documentElement.scrollWidth")
         assert wide <= width, target
+
+
+@pytest.mark.parametrize(("width", "form"), [(390, "narrow"), (1280, "wide")])
+def test_the_time_line_has_bars_at_every_width(
+    browser: Browser, url: str, width: int, form: str
+) -> None:
+    """On a telephone too the bars are in sight: names stand above them there."""
+    browser.size(width, 800)
+    browser.open(url)
+    seen = browser.run(
+        "return [...document.querySelectorAll('figure rect.fresh')].map(one => ["
+        "one.closest('svg').getAttribute('class'), one.getBoundingClientRect().right,"
+        "one.getBoundingClientRect().width]).filter(one => one[2] > 0)"
+    )
+    assert len(seen) == 15
+    assert {one[0] for one in seen} == {form}
+    assert max(one[1] for one in seen) < width
+    assert min(one[2] for one in seen) > width / 4
+
+
+def test_what_a_narrow_window_cuts_off_is_hinted_at(
+    browser: Browser, console: Console, url: str
+) -> None:
+    """Tables are shaded at the edge where more follows; causes are words that do not break."""
+    assert console.rig.ask("tcb?fmspc=zz").status == 400
+    browser.size(390, 800)
+    browser.open(f"{url}/console/upstream")
+    table = "document.querySelector('#refusals + .scroll')"
+    assert browser.run(f"return {table}.scrollWidth > {table}.clientWidth")
+    assert browser.run(f"return getComputedStyle({table}).backgroundAttachment") == (
+        "local, local, scroll, scroll, scroll"
+    )
+    cause = browser.one("#refusals + .scroll th > code")
+    assert cause.text == "bad-request"
+    lines = "return document.querySelector('#refusals + .scroll th > code').getClientRects().length"
+    assert browser.run(lines) == 1
 
 
 def test_the_policy_is_kept_by_every_page(browser: Browser, url: str) -> None:

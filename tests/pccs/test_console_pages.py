@@ -1,8 +1,10 @@
 """The console's pages: what they say of what is kept, what they never say, and how they are built."""
 
 import re
+import socket
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -11,7 +13,8 @@ from dcap.api.http import Handler, HttpRequest, HttpResponse
 from dcap.errors import Unavailable
 from dcap.pccs.console import platforms, wording
 from dcap.pccs.console.collateral import item_rows
-from dcap.pccs.console.timeline import MOST, WIDTH, timeline
+from dcap.pccs.console.next_steps import for_machines
+from dcap.pccs.console.timeline import MOST, NARROW, WIDE, timeline
 from dcap.pccs.items import (
     CrlKey,
     EvaluationNumbersKey,
@@ -27,6 +30,7 @@ from dcap.pccs.items import (
     TcbInfoKey,
 )
 from dcap.pccs.mode import Mode
+from dcap.pccs.setting_table import Settings
 from dcap.simulator.world import FMSPCS
 from pccs.console_rig import Console, age, fill
 from pccs.rig import manifest_of, pck_line, record_of
@@ -115,7 +119,7 @@ def test_all_is_well_where_everything_is_in_date(console: Console) -> None:
     """The first page begins with the verdict, and names what ends first."""
     page = text_of(console.page("/"))
     assert "All is well" in page
-    assert "in 29 d" in page
+    assert "in 29.5 days" in page
 
 
 @pytest.mark.parametrize(
@@ -145,6 +149,68 @@ def test_an_upstream_that_is_down_is_told_with_its_cause(tmp_path: Path) -> None
         assert "rests after failures" in page
         assert "Upstream cannot be reached." in page
         assert "Check network, proxy and TLS" in page
+
+
+def test_an_upstream_that_never_answered_is_not_in_use(tmp_path: Path) -> None:
+    """One failure is not enough to rest, and nothing to be green about; an answer is."""
+    wire = Switch()
+    console = Console.at(tmp_path, wire=wire)
+    wire.is_down = True
+    assert console.rig.ask("rootcacrl").status == 502
+    page = console.page("/console/upstream")
+    assert "has not answered yet" in page
+    assert "in use" not in page
+    first = text_of(console.page("/"))
+    assert "1 error of upstream in the last day: “upstream cannot be reached”" in first
+    wire.is_down = False
+    age(console, 1)
+    assert console.rig.ask("rootcacrl").status == 200
+    heading = console.page("/console/upstream").partition("<h3>")[2].partition("</h3>")[0]
+    assert "in use" in heading
+
+
+def test_the_verdict_counts_all_that_stands_below_it(console: Console) -> None:
+    """What is wrong and what soon will be; what is on purpose stands by itself."""
+    waiting(console, state="NOT_AVAILABLE")
+    page = console.page("/")
+    assert "All is well" in page
+    assert page.index("All is well") < page.index("On purpose") < page.index("no certificate yet")
+    age(console, 31)
+    waiting(console, 2)
+    page = console.page("/")
+    heading = "1 thing is wrong, 1 needs attention soon"
+    assert heading in text_of(page)
+    entries = page[page.index('id="verdict"') : page.index("On purpose")]
+    assert entries.count("<li") == 2
+
+
+def test_offline_no_upstream_is_said_to_be_in_use(tmp_path: Path) -> None:
+    """None is asked: the tile says 0, and the page why."""
+    console = Console.at(tmp_path, mode=Mode.OFFLINE)
+    assert "Upstreams in use 0 mode OFFLINE asks none" in text_of(console.page("/"))
+    assert "not asked in mode OFFLINE" in text_of(console.page("/console/upstream"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "host", "shown"),
+    [
+        ({}, "localhost:8443", (f"{socket.gethostname()}:8443", False, True)),
+        ({"host": "0.0.0.0"}, "pccs.example", ("pccs.example:8081", True, True)),
+        ({"host": "::1"}, "[::1]:1", (f"{socket.gethostname()}:1", False, True)),
+        (
+            {"tls_certificate": Path("own.pem")},
+            "[2001:db8::1]",
+            ("[2001:db8::1]:8081", False, False),
+        ),
+        ({"port": 9}, "]", (f"{socket.gethostname()}:9", False, True)),
+    ],
+)
+def test_machines_are_told_a_name_that_they_can_reach(
+    settings: dict[str, Any], host: str, shown: tuple[str, bool, bool]
+) -> None:
+    """Never loopback; whether they can connect at all; whether they need the certificate."""
+    found = for_machines(Settings(data=Path("data"), **settings), host)
+    assert (found.address, found.can_connect, found.needs_certificate) == shown
 
 
 def test_errors_of_one_kind_are_one_row(tmp_path: Path) -> None:
@@ -200,6 +266,17 @@ def test_platforms_are_counted_by_fmspc(console: Console) -> None:
     for name in ("alpha", "beta", "gamma"):
         shown = console.rig.world.platform(name).qe_id.hex()[-4:].upper()
         assert f"…{shown} 0000 Platform 7 1 encrypted PPID" in machines
+
+
+def test_machines_show_when_they_last_asked(console: Console) -> None:
+    """To the hour; of one that has not asked since it is kept that is said."""
+    target = f"/console/platforms?fmspc={FMSPC}"
+    assert text_of(console.page(target)).count("not yet") == 3
+    assert console.rig.ask(pck_line(console.rig.world.platform("alpha"))).status == 200
+    console.rig.service.sightings.write()
+    page = text_of(console.page(target))
+    assert page.count("not yet") == 2
+    assert console.rig.world.at.strftime("encrypted PPID %Y-%m-%d %H:00 UTC") in page
 
 
 def test_many_platforms_come_in_pages(console: Console, tmp_path: Path) -> None:
@@ -261,8 +338,14 @@ def test_every_item_with_an_end_has_a_bar(console: Console) -> None:
     picture = timeline(rows, console.rig.clock())
     assert picture is not None
     assert [bar.label for bar in picture.bars] == [row.name.text for row in rows if row.expires]
-    assert all(0 < bar.x <= bar.x + bar.width < WIDTH for bar in picture.bars)
+    assert all(0 < bar.x <= bar.x + bar.width < WIDE.width for bar in picture.bars)
     assert [bar.state for bar in picture.bars] == ["fresh"] * 15
+    narrow = timeline(rows, console.rig.clock(), NARROW)
+    assert narrow is not None
+    assert [bar.label for bar in narrow.bars] == [bar.label for bar in picture.bars]
+    for bar in narrow.bars:
+        assert bar.text_y < bar.y
+        assert 0 < bar.x <= bar.x + bar.width <= NARROW.width - NARROW.right
     ends = [bar.x + bar.width for bar in picture.bars]
     assert ends == sorted(ends)
 
@@ -278,7 +361,7 @@ def test_a_bar_changes_as_its_end_comes_near(console: Console) -> None:
     assert (soon.bars[0].state, expired.bars[0].state) == ("soon", "expired")
     assert soon.bars[0].x + soon.bars[0].width > soon.now
     assert expired.bars[0].x + expired.bars[0].width < expired.now
-    assert expired.bars[0].end > expired.now
+    assert expired.bars[0].left_x > expired.now
     assert expired.bars[-1].goes_on
 
 
@@ -323,7 +406,7 @@ def test_each_kind_of_item_has_a_name(key: Key, name: str) -> None:
         (timedelta(minutes=59, seconds=59), "59 min"),
         (timedelta(hours=4, minutes=10), "4 h 10 min"),
         (timedelta(days=1, hours=5), "1 d 5 h"),
-        (timedelta(days=23, hours=5), "23 d"),
+        (timedelta(days=23, hours=5), "23.2 days"),
     ],
 )
 def test_spans_are_written_in_their_largest_units(span: timedelta, text: str) -> None:

@@ -300,6 +300,15 @@ def test_words_of_a_link_are_not_shown_to_strangers(console: Console) -> None:
     assert "<b>" not in console.page("/?said=not-renewed&cause=<b>")
 
 
+@pytest.mark.parametrize("body", [b"a=" + b"x" * 17000, b"a&" * 40, b"a&" * 500_000])
+def test_a_form_that_is_larger_than_ours_is_not_read(console: Console, body: bytes) -> None:
+    """413, whoever sends it, and before anything else is found wrong with it."""
+    request = HttpRequest(
+        method="POST", target="/console/sign-in", headers=(("Host", HOST),), body=body
+    )
+    assert console.ask(request).status == 413
+
+
 @pytest.mark.parametrize("body", [b"a=" + b"x" * 17000, b"&" * 20000, b"\xff=%ff&form_token=%00"])
 def test_strange_forms_are_refused(console: Console, body: bytes) -> None:
     """Too large, or no text: never an error of ours."""

@@ -1,6 +1,7 @@
 """`deploy/`: what stands there is what the service has, and tools that are here accept it."""
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -52,13 +53,20 @@ def test_manifests_are_yaml() -> None:
     assert (ROOT / "deploy" / compose["services"]["pccs"]["build"]["context"]).resolve() == ROOT
 
 
+def health_check() -> str:
+    """The command by which the container is asked how it does, for a shell."""
+    text = (DEPLOY / "Containerfile").read_text().replace("\\\n", "")
+    found = re.search(r"^HEALTHCHECK .*? CMD (exec .+)$", text, re.MULTILINE)
+    assert found
+    return found[1]
+
+
 def test_the_containers_commands_exist() -> None:
     """The entry point, and the health check, are commands of `dcap` with those options."""
     text = (DEPLOY / "Containerfile").read_text()
-    commands = re.findall(r"(?:ENTRYPOINT|CMD) \[(.+)\]", text)
-    assert len(commands) == 2
-    for command in commands:
-        words = re.findall(r'"([^"]+)"', command)
+    entry = re.search(r"^ENTRYPOINT \[(.+)\]", text, re.MULTILINE)
+    assert entry
+    for words in (re.findall(r'"([^"]+)"', entry[1]), shlex.split(health_check())[1:]):
         assert words[:2] == ["dcap", "pccs"]
         done = subprocess.run(
             [

@@ -1,82 +1,22 @@
 """`dcap.pccs.front`: what becomes of a request where the parts behind it fail, or time goes by."""
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from dcap.api.http import Handler, HttpRequest, HttpResponse
-from dcap.pccs.assembly import Parts, prepare, tokens_of
-from dcap.pccs.config import read_settings
-from dcap.pccs.front import Front, is_identity
-from dcap.pccs.http_head import Head, read_head
-from dcap.pccs.metrics import Counted, Counters
-from dcap.pccs.refresh import Refresher
-from dcap.pccs.request_log import RequestLog
-from pccs.rig import Rig
+from dcap.api.http import HttpRequest, HttpResponse
+from dcap.pccs.connection import Connection
+from dcap.pccs.front import is_identity
+from dcap.pccs.http_head import read_head
+from dcap.pccs.items import RootCrlKey
+from dcap.pccs.metrics import Counted
+from pccs.desk import ROOT_CRL, Desk, open_desk
 
-ROOT_CRL = b"GET /sgx/certification/v4/rootcacrl HTTP/1.1\r\nHost: x\r\nRequest-ID: r1\r\n"
+PLATFORMS = b"POST /sgx/certification/v4/platforms HTTP/1.1\r\nHost: x\r\n"
 GONE = HttpResponse(status=503, headers=(("Request-ID", "r1"), ("Dcap-Cause", "store-unavailable")))
-
-
-class Desk:
-    """A front over a rig, its time in the test's hands."""
-
-    def __init__(self, folder: Path, loop: asyncio.AbstractEventLoop) -> None:
-        (folder / "store").mkdir()
-        self.rig = Rig(folder / "store")
-        settings = read_settings({"data": str(folder / "data")}, {})
-        prepare(settings, at=self.rig.clock())
-        self.parts = Parts(
-            settings=settings,
-            store=self.rig.store,
-            upstream=self.rig.upstream,
-            service=self.rig.service,
-            handle=self.rig.handler,
-            refresher=Refresher(self.rig.service, seed=b""),
-            tokens=tokens_of(settings),
-        )
-        self.counters = Counters()
-        self.lines: list[str] = []
-        self.log = RequestLog("text", "info", write=self.lines.append)
-        self.front = Front(loop, self.parts, self.counters, self.log)
-
-    def put(self, handle: Handler) -> None:
-        """Another handler behind the same table."""
-        self.front.parts = msgspec.structs.replace(self.parts, handle=handle)
-
-    def ask(self, block: bytes = ROOT_CRL) -> HttpResponse:
-        """The answer that is not ready."""
-        head = read_head(block)
-        return self.front.loop.run_until_complete(
-            self.front.respond(head, head.request(), "10.0.0.1")
-        )
-
-    def ready(self, block: bytes = ROOT_CRL) -> bytes | None:
-        """The answer that is ready, all but its last header lines."""
-        parts = self.front.ready(head_of(block))
-        return None if parts is None else b"".join(parts)
-
-
-def head_of(block: bytes) -> Head:
-    """A head."""
-    return read_head(block)
-
-
-@contextmanager
-def open_desk(folder: Path) -> Iterator[Desk]:
-    """A desk with an event loop."""
-    loop = asyncio.new_event_loop()
-    desk = Desk(folder, loop)
-    try:
-        yield desk
-    finally:
-        desk.front.close()
-        loop.run_until_complete(loop.shutdown_default_executor())
-        loop.close()
 
 
 @pytest.fixture
@@ -164,8 +104,105 @@ def test_a_change_in_the_store_is_forgotten_here(desk: Desk) -> None:
 
 @pytest.mark.parametrize(
     ("given", "good"),
-    [(b"a-B9", True), (b"a" * 64, True), (b"", False), (b"a" * 65, False), (b"a b", False)],
+    [
+        *((b"a-B9", True), (b"a" * 64, True), (b"a_b.c:d", True)),
+        *((b"", False), (b"a" * 65, False), (b"a b", False), (b"\xb2", False), (b"a\n", False)),
+    ],
 )
 def test_which_request_ids_are_handed_back(given: bytes, good: bool) -> None:
-    """Letters, digits and dashes, up to 64."""
+    """Letters, digits, and what joins words, up to 64."""
     assert is_identity(given) is good
+
+
+# Bodies and tokens
+
+
+@pytest.mark.parametrize(
+    ("block", "most"),
+    [
+        (ROOT_CRL, 16 << 10),
+        (ROOT_CRL.replace(b"GET /sgx", b"POST /console/renew?/sgx"), 16 << 10),
+        (PLATFORMS, 256 << 10),
+        (PLATFORMS.replace(b"POST", b"PUT").replace(b"platforms", b"platformcollateral"), 2 << 20),
+    ],
+)
+def test_who_needs_no_token_needs_no_room(desk: Desk, block: bytes, most: int) -> None:
+    """Only what wants a token has a body to speak of, in chunks or whole; a machine's is small."""
+    assert desk.front.room(read_head(block)) == most
+    block += b"user-token: %b\r\nadmin-token: %b\r\n" % (desk.tokens["user"], desk.tokens["admin"])
+    whole = read_head(block + b"Content-Length: %d\r\n" % most)
+    assert desk.front.refusal(whole, "10.0.0.1") is None
+    larger = read_head(block + b"Content-Length: %d\r\n" % (most + 1))
+    refused = desk.front.refusal(larger, "10.0.0.1")
+    assert refused is not None
+    assert (refused.status, refused.header("Dcap-Cause")) == (413, "too-large")
+
+
+def test_a_refused_token_is_logged_and_a_flood_of_them_counted(desk: Desk) -> None:
+    """Who and why, as a warning; beyond ten a second only how many more there were."""
+    head = read_head(PLATFORMS + b"user-token: no\r\nContent-Length: 9\r\n")
+    for _ in range(30):
+        refused = desk.front.refusal(head, "10.0.0.9")
+        assert refused is not None
+        assert refused.status == 401
+    assert len(desk.lines) == 10
+    for said in ("warning", "status=401", "cause=bad-token", "client=10.0.0.9", "sgx/v4/platforms"):
+        assert said in desk.lines[0]
+    desk.pass_seconds(1.1)
+    assert desk.lines[-1].endswith("refused cause=bad-token requests=20\n")
+    assert len(desk.lines) == 11
+
+
+def test_a_parameter_that_is_wrong_is_named(desk: Desk) -> None:
+    """400 says which, to the caller and in the log; Intel's sentence stays."""
+    answer = desk.ask(ROOT_CRL.replace(b"rootcacrl", b"tcb?fmspc=zz"))
+    assert (answer.status, answer.body) == (400, b"Invalid request parameters.")
+    assert answer.header("Dcap-Why") == "fmspc is not 12 hexadecimal digits"
+    assert 'why="fmspc is not 12 hexadecimal digits"' in desk.lines[-1]
+    many = desk.ask(ROOT_CRL.replace(b"rootcacrl", b"tcb?" + b"a&" * 40))
+    assert (many.status, many.header("Dcap-Why")) == (400, "more than 32 parameters")
+
+
+# Limits
+
+
+def test_beyond_the_rate_a_line_a_second_is_logged(tmp_path: Path) -> None:
+    """The first refusal, and how many more there were: not one line for each."""
+    with open_desk(tmp_path, rate="0.001", burst="1") as desk:
+        assert desk.ask().status == 200
+        written = len(desk.lines)
+        assert {desk.ask().header("Dcap-Cause") for _ in range(50)} == {"busy"}
+        assert len(desk.lines) == written + 1
+        desk.pass_seconds(1.1)
+        assert desk.lines[-1].endswith("refused cause=busy requests=49\n")
+
+
+def test_one_address_does_not_take_all_connections(tmp_path: Path) -> None:
+    """The third of one address is hung up on, of another not; a proxy of ours has no such limit."""
+    options = {"connections_per_address": "2", "trusted_proxies": "10.9.0.0/16"}
+    with open_desk(tmp_path, **options) as desk:
+        came = [desk.connection(address) for address in ["10.0.0.1"] * 3 + ["10.0.0.2"]]
+        assert [desk.front.admit(one) for one in came] == [True, True, False, True]
+        desk.front.leave(came[2])
+        desk.front.leave(came[0])
+        assert desk.front.admit(desk.connection("10.0.0.1"))
+        proxied: list[Connection] = [desk.connection("10.9.0.1") for _ in range(9)]
+        assert all(desk.front.admit(one) for one in proxied)
+
+
+def test_the_status_is_computed_once_a_second(desk: Desk) -> None:
+    """However many ask; after that it is new, and a change that was seen makes it new at once."""
+    status = b"GET /status.json HTTP/1.1\r\nHost: x\r\n"
+
+    def items() -> int:
+        return int(json.loads(desk.ask(status).body)["kept"]["items"])
+
+    assert items() == 0
+    desk.rig.upstream.item(RootCrlKey())
+    assert items() == 0
+    desk.pass_seconds(1.1)
+    assert items() == 1
+    desk.rig.store.items.delete(RootCrlKey())
+    desk.front.watch.look()
+    desk.front.loop.run_until_complete(asyncio.sleep(0))
+    assert items() == 0

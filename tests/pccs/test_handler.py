@@ -11,6 +11,7 @@ from dcap.api.http import HttpRequest
 from dcap.errors import ConfigError, FormatError, Unavailable
 from dcap.pccs.handler import pccs_handler
 from dcap.pccs.items import Key
+from dcap.pccs.mode import Mode
 from dcap.pccs.service import ItemAnswer
 from pccs.rig import ADMIN, USER, Rig, authorise, pck_line, record_of
 
@@ -50,6 +51,16 @@ def test_what_fails_inside_is_reported_and_not_told(
     assert (response.status, response.header("Dcap-Cause")) == (status, cause)
     assert response.body == (b"" if status == 503 else b"Internal server error occurred.")
     assert rig.errors == [error]
+
+
+def test_a_queue_that_is_read_is_always_told(tmp_path: Path) -> None:
+    """304 would lose what was crossed off: the machines come, and nobody keeps a copy of them."""
+    rig = Rig(tmp_path, mode=Mode.OFFLINE)
+    assert rig.register(record_of(rig.world.platform())).status == 200
+    for line, machines in (("platforms?keep=1", 1), ("platforms", 1), ("platforms?source=[]", 0)):
+        response = rig.ask(line, headers=(*ADMIN, ("If-None-Match", "*")))
+        assert (response.status, len(json.loads(response.body))) == (200, machines)
+        assert response.header("Cache-Control") == "no-store"
 
 
 def test_a_store_that_is_gone_is_503_and_comes_back(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """`dcap.pccs.rates`: how much one address may ask for."""
 
-from dcap.pccs.rates import MAX_ADDRESSES, Rates, network_of
+from dcap.pccs.rates import MAX_ADDRESSES, Rates, Shared, network_of
 
 
 def test_a_burst_and_then_a_steady_rate() -> None:
@@ -11,6 +11,15 @@ def test_a_burst_and_then_a_steady_rate() -> None:
     assert [rates.takes("10.0.0.1", 1.0) for _ in range(3)] == [True, True, False]
     # Who was away for long has the burst again, and no more.
     assert [rates.takes("10.0.0.1", 999.0) for _ in range(4)] == [True, True, True, False]
+
+
+def test_all_addresses_together_have_a_bucket_too() -> None:
+    """Four for each, and those of two for all: the third address is refused; 3 a second come back."""
+    rates = Shared(1.5, 4, 2)
+    took = [rates.takes(f"10.0.0.{n}", 0.0, 4) for n in range(3)]
+    assert took == [True, True, False]
+    assert rates.takes("10.0.0.9", 1.0, 3)
+    assert not rates.takes("10.0.0.8", 1.0)
 
 
 def test_zero_is_no_limit() -> None:

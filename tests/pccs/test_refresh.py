@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from dcap.api.http import Handler, HttpRequest, HttpResponse
+from dcap.pccs.age import is_older
 from dcap.pccs.items import (
     CrlKey,
     IdentityKey,
@@ -19,15 +20,25 @@ from dcap.pccs.items import (
     TcbInfoKey,
 )
 from dcap.pccs.mode import Mode
-from dcap.pccs.refresh import LEASE, Refresher, Round, Schedule, companions, due, is_renewable
-from dcap.simulator.events import CrlReissued, IntermediateRevoked, RecoveryAnnounced
+from dcap.pccs.refresh import LEASE, Refresher, Round, Schedule, due
+from dcap.pccs.renewal import MAX_NUMBERED, companions, crowded_out, is_renewable
+from dcap.simulator.events import (
+    CrlReissued,
+    EvaluationNumberRetired,
+    IntermediateRevoked,
+    RecoveryAnnounced,
+    RecoveryPromoted,
+)
+from dcap.simulator.intel import ROOT_CRL_URL
 from dcap.simulator.wire_faults import WIRE_FAULTS
-from dcap.simulator.world import FMSPCS
-from pccs.rig import Rig, pck_line
+from dcap.simulator.world import FMSPCS, World
+from pccs.rig import ADMIN, Rig, pck_line, record_of
+from pccs.transfer.moved import item
 
 SEED = b"the jitter of this replica"
 FMSPC = FMSPCS["platform"]
 FETCHED = datetime(2026, 1, 1, tzinfo=UTC)
+DOWN = HttpResponse(status=500)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 SCHEDULE = Schedule()
 
@@ -262,6 +273,141 @@ def test_a_new_list_of_innocents_drops_nothing(tmp_path: Path) -> None:
     done = round_of(rig, refresher)
     assert RootCrlKey() in done.renewed
     assert done.dropped == ()
+
+
+# What is missing, and what nobody needs
+
+
+@pytest.mark.parametrize("how", ["a round", "a request", "a registration"])
+def test_what_was_lost_comes_back(tmp_path: Path, how: str) -> None:
+    """An import left pieces out, or a signer was revoked: in REQ too they are fetched again.
+
+    A machine without TDX has no TCB info for it, and that is no failure.
+    """
+    rig = Rig(tmp_path, mode=Mode.REQ)
+    machine = rig.world.platform("small", ca="processor")
+    rig.fill(machine)
+    lines = (f"tcb?fmspc={machine.fmspc.hex()}", "qe/identity", "pckcrl?ca=processor", "rootcacrl")
+    rig.store.items.delete(*(one.key for one in rig.store.items.summaries()))
+    assert [rig.ask(line).status for line in lines] == [404] * 4
+    if how == "a round":
+        assert round_of(rig).failed == {}
+    elif how == "a request":
+        assert rig.ask("refresh", headers=ADMIN).status == 200
+    else:
+        assert rig.register(record_of(machine)).status == 200
+    assert [rig.ask(line).status for line in lines] == [200] * 4
+
+
+def test_a_number_that_intel_retires_fails_nothing(tmp_path: Path) -> None:
+    """Whoever asked for it once: it stays until it expires, and then it is gone."""
+    rig = Rig(tmp_path)
+    RecoveryAnnounced().apply(rig.world)
+    first, *_ = rig.world.intel.generations
+    key = TcbInfoKey("SGX", FMSPC, 4, None, first)
+    assert rig.ask(f"tcb?fmspc={FMSPC.hex()}&tcbEvaluationDataNumber={first}").status == 200
+    RecoveryPromoted().apply(rig.world)
+    EvaluationNumberRetired(first).apply(rig.world)
+    rig.world.advance(DAY)
+    assert round_of(rig).failed == {}
+    assert rig.ask("refresh", headers=ADMIN).status == 200
+    assert rig.store.items.get(key) is not None
+    rig.world.advance(40 * DAY)
+    assert round_of(rig).failed == {}
+    assert rig.store.items.get(key) is None
+
+
+def test_items_of_a_number_are_not_kept_without_end(tmp_path: Path) -> None:
+    """Anybody may ask for one: the longest unrenewed go, and no other item does."""
+    rig = Rig(tmp_path)
+    assert rig.ask("qe/identity").status == 200
+    kept = rig.store.items.get(IdentityKey("QE"))
+    assert kept is not None
+    rig.store.items.put(
+        *(
+            replace(kept, key=IdentityKey("QE", 4, None, number), fetched_at=FETCHED + number * DAY)
+            for number in range(MAX_NUMBERED + 2)
+        )
+    )
+    found = crowded_out(rig.store.items.summaries())
+    assert set(found) == {IdentityKey("QE", 4, None, number) for number in (0, 1)}
+
+
+@pytest.mark.parametrize("mode", [Mode.LAZY, Mode.OFFLINE])
+def test_a_list_by_its_uri_goes_when_its_own_name_has_a_newer_one(
+    tmp_path: Path, mode: Mode
+) -> None:
+    """An import brought it, and nothing would renew it: alarms of its end could never be answered."""
+    rig = Rig(tmp_path)
+    key = CrlKey(ROOT_CRL_URL)
+    rig.store.items.put(item(rig.world, key))
+    refresher = Refresher(Rig(tmp_path, beside=rig, store=rig.store, mode=mode).service, seed=SEED)
+    assert round_of(rig, refresher).forgotten == ((key,) if mode is Mode.LAZY else ())
+    rig.upstream.item(RootCrlKey())
+    round_of(rig, refresher)
+    assert [one.key for one in rig.store.items.summaries()] == [RootCrlKey()]
+
+
+# A clock that is wrong, and a database that somebody changed
+
+
+def test_a_clock_that_goes_back_loses_nothing(tmp_path: Path) -> None:
+    """Two years back, upstream down: nothing is served, nothing forgotten, and it is told once."""
+    rig = Rig(tmp_path)
+    rig.fill(rig.world.platform())
+    kept = rig.store.items.summaries()
+    now = rig.world.at
+    lost = Rig(tmp_path, beside=rig, store=rig.store, wire=lambda _: lambda _: DOWN)
+    refresher = Refresher(lost.service, seed=SEED)
+    rig.world.at = now - 730 * DAY
+    first, second = round_of(lost, refresher), round_of(lost, refresher)
+    assert (first.dropped, set(first.early), second.early) == ((), {one.key for one in kept}, ())
+    assert refresher.all_early
+    answer = lost.ask("qe/identity")
+    assert (answer.status, answer.header("Dcap-Cause")) == (404, "clock")
+    assert rig.store.items.summaries() == kept
+    rig.world.at = now
+    round_of(lost, refresher)
+    assert not refresher.all_early
+    assert lost.ask("qe/identity").status == 200
+
+
+@pytest.mark.parametrize("mode", [Mode.LAZY, Mode.OFFLINE])
+def test_a_database_that_was_changed_by_hand_is_proven_at_the_start(
+    tmp_path: Path, mode: Mode
+) -> None:
+    """What is forged goes; what merely says other dates than Intel does is corrected."""
+    rig = Rig(tmp_path)
+    for line in ("rootcacrl", "qe/identity", "pckcrl?ca=platform"):
+        assert rig.ask(line).status == 200
+    identity, listed = IdentityKey("QE"), PckCrlKey("PLATFORM")
+    before = rig.store.items.get(listed)
+    assert before is not None
+    rig.store.items.put(
+        item(World("stranger"), identity), replace(before, expires=FETCHED + 9999 * DAY)
+    )
+    started = Rig(tmp_path, beside=rig, store=rig.store, mode=mode)
+    done = round_of(started)
+    assert done.dropped == (identity,)
+    assert rig.store.items.get(listed) == before
+    assert round_of(started).dropped == ()
+
+
+def test_nothing_older_takes_the_place_of_what_was_dropped(tmp_path: Path) -> None:
+    """The signer was revoked: a lower number from before stays refused."""
+    rig = Rig(tmp_path)
+    key = TcbInfoKey("SGX", FMSPC)
+    before = rig.upstream.item(key)
+    RecoveryAnnounced().apply(rig.world)
+    RecoveryPromoted().apply(rig.world)
+    assert rig.upstream.item(key, after=rig.clock()).number != before.number
+    rig.upstream.item(RootCrlKey())
+    IntermediateRevoked("tcb-signing").apply(rig.world)
+    rig.world.advance(DAY)
+    rig.upstream.item(RootCrlKey(), after=rig.clock() - MINUTE)
+    assert key in Refresher(rig.service, seed=SEED).prove_again(rig.clock())
+    assert rig.store.items.get(key) is None
+    assert rig.store.items.put(before, accept=lambda new, kept: not is_older(new, kept)) == ()
 
 
 # Who

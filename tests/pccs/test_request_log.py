@@ -60,6 +60,26 @@ def test_a_path_that_is_none_is_not_repeated() -> None:
     assert "\x1b" not in line
 
 
+def test_a_value_that_is_no_word_of_the_parameter_is_not_said() -> None:
+    """What is not of a parameter's form could be anything, an identifier among it."""
+    target = f"/sgx/certification/v4/tcb?fmspc={SECRETS[0]}&source=my-token&update=EARLY"
+    found = json.loads(lines_of("json", HttpRequest(target=target))[0])
+    assert {name for name in ("fmspc", "source", "update") if name in found} == {"update"}
+    many = HttpRequest(target="/sgx/certification/v4/tcb?" + "a&" * 99)
+    assert "tcb" in lines_of("text", many)[0]
+
+
+@pytest.mark.parametrize("value", ["a b", "a\tb", "a=b", 'a"b', "a\u00a0b", "a\nb"])
+def test_a_value_of_text_is_one_word(value: str) -> None:
+    """Whatever could end a word, or look like another name, stands within quotes."""
+    lines: list[str] = []
+    RequestLog("text", "info", write=lines.append).event("info", "it", why=value, at="10.0.0.1:80")
+    assert lines[0].endswith("at=10.0.0.1:80\n")
+    assert lines[0].split(' why="', 1)[1].startswith("a")
+    RequestLog("text", "info", write=lines.append).event("info", "it", why="", code=None, n=0)
+    assert lines[1].endswith(" it n=0\n")
+
+
 def test_levels_hide_what_is_less() -> None:
     """At warning, requests are not written; those that failed are."""
     request = HttpRequest(target=PCK)

@@ -159,6 +159,8 @@ def test_a_wrong_token_is_told_before_the_body(service: Service) -> None:
     assert (answer.status, answer.body) == (401, b"Authentication failed.")
     assert answer.field("Dcap-Cause") == "bad-token"
     assert answer.field("Connection") == "close"
+    assert answer.field("Date")
+    assert until(lambda: "cause=bad-token" in service.log)
 
 
 def test_a_body_that_is_too_large_is_told(service: Service) -> None:
@@ -183,6 +185,18 @@ def test_a_body_in_chunks_is_a_body(service: Service, wire: Wire) -> None:
     answer = wire.read()
     assert (answer.status, answer.field("Dcap-Cause")) == (400, "bad-request")
     assert wire.get(ROOT_CRL).status == 200
+
+
+def test_chunks_that_are_too_many_are_told(service: Service) -> None:
+    """413 with sentence, cause and request id, though the size was not known before."""
+    wire = service.wire()
+    wire.send(f"GET {ROOT_CRL} HTTP/1.1\r\nHost: x\r\nRequest-ID: big\r\n".encode())
+    wire.send(b"Transfer-Encoding: chunked\r\n\r\n")
+    wire.send(b"4001\r\n" + b"x" * 0x4001 + b"\r\n")
+    answer = wire.read()
+    assert (answer.status, answer.body) == (413, b"Content too large.")
+    assert (answer.field("Dcap-Cause"), answer.field("Request-ID")) == ("too-large", "big")
+    assert until(lambda: "request_id=big" in service.log)
 
 
 def test_a_large_body_in_small_packets_is_read_whole(service: Service, wire: Wire) -> None:
@@ -217,21 +231,25 @@ def test_who_asks_first_is_told_to_go_on(service: Service, wire: Wire) -> None:
     ("sent", "status"),
     [
         (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"\r\n" * 500_000, 400),
         (b"NONSENSE\r\n\r\n", 400),
         (b"GET / HTTP/2.0\r\nHost: x\r\n\r\n", 505),
         (b"GET /" + b"a" * 20_000, 431),
         (SMUGGLED, 400),
-        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
     ],
 )
 def test_what_is_no_request_ends_its_connection(
     service: Service, wire: Wire, sent: bytes, status: int
 ) -> None:
     """A status, `Connection: close`, the end; others are not touched by it."""
-    wire.send(sent)
+    with suppress(OSError):  # it may be refused before all of it is sent
+        wire.send(sent)
     answer = wire.read()
     assert (answer.status, answer.field("Connection")) == (status, "close")
-    assert wire.ends()
+    assert answer.body.endswith(b".")
+    assert len(answer.field("Request-ID") or "") == 32
+    with suppress(ConnectionResetError):
+        assert wire.ends()
     assert service.get(ROOT_CRL).status == 200
 
 
@@ -300,13 +318,37 @@ def test_probes_and_documents_answer(wire: Wire) -> None:
     assert wire.get("/healthz/live", method="HEAD").status == 200
 
 
-def test_what_is_no_route_is_the_consoles(wire: Wire) -> None:
-    """`/` is a page with a strict policy; an unknown resource of the API has Intel's page."""
+def test_what_chunks_are_not_is_told(wire: Wire) -> None:
+    """A body that is none is 400 with sentence and cause, and ends the connection."""
+    wire.send(b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+    answer = wire.read()
+    assert (answer.status, answer.field("Dcap-Cause")) == (400, "bad-request")
+    assert (answer.body, answer.field("Connection")) == (b"Invalid request parameters.", "close")
+
+
+def test_an_empty_line_before_a_request_is_passed_over(wire: Wire) -> None:
+    """One of them, as some clients send after a body."""
+    wire.get(ROOT_CRL)
+    wire.send(f"\r\nGET {ROOT_CRL} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    assert wire.read().status == 200
+
+
+def test_every_answer_has_a_request_id(wire: Wire) -> None:
+    """Also those that are no resource of the API's: the caller's own, or a new one."""
+    for target in ("/healthz/live", "/metrics", "/openapi.json", "/", "/console/none", "/x"):
+        assert len(wire.get(target).field("Request-ID") or "") == 32
+        assert wire.get(target, "Request-ID: a_b.c:d").field("Request-ID") == "a_b.c:d"
+
+
+def test_what_is_no_route_is_the_consoles_or_expresss(wire: Wire) -> None:
+    """`/` is a page with a strict policy; what is neither the console's nor a resource, Intel's page."""
     page = wire.get("/")
     assert (page.status, page.field("Content-Type")) == (200, "text/html; charset=utf-8")
     assert "default-src 'none'" in (page.field("Content-Security-Policy") or "")
     assert wire.get("/console/none").status == 404
-    assert b"Cannot GET" in wire.get(f"{V4}none").body
+    for target in (f"{V4}none", f"/{V4}rootcacrl", f"/pccs{V4}rootcacrl", "/favicon.ico"):
+        answer = wire.get(target)
+        assert (answer.status, b"Cannot GET" in answer.body) == (404, True)
 
 
 def test_nothing_of_machines_is_logged(service: Service, wire: Wire, simulated: Intel) -> None:

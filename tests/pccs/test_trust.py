@@ -6,7 +6,9 @@ from datetime import datetime, timedelta
 import msgspec
 import pytest
 
+from dcap.formats.certificate import Certificate
 from dcap.formats.crl import Crl
+from dcap.pccs.age import CLOCK_TOLERANCE, is_older
 from dcap.pccs.causes import cause_of
 from dcap.pccs.items import (
     Ca,
@@ -17,18 +19,13 @@ from dcap.pccs.items import (
     Item,
     Key,
     PckCrlKey,
+    RawTcb,
     RootCrlKey,
     TcbInfoKey,
 )
-from dcap.pccs.trust import (
-    OTHER,
-    Claimed,
-    Forged,
-    Revoked,
-    is_older,
-    prove,
-    prove_platform,
-)
+from dcap.pccs.pck_proof import Claimed, prove_platform
+from dcap.pccs.trust import OTHER, Early, Forged, Revoked, prove
+from dcap.pccs.withdrawal import standing
 from dcap.simulator.intel import PCK_CRL_URL, ROOT_CRL_URL, Revocation
 from dcap.simulator.world import World
 from dcap.verification.piece import EVALUATION_NUMBERS
@@ -63,6 +60,62 @@ def refused(world: World, given: Item, root_crl: bytes | None = None) -> str:
 
 
 # Items
+
+
+@pytest.mark.parametrize("of", ["an item", "a machine"])
+def test_a_clock_may_be_minutes_slow(simulated: World, of: str) -> None:
+    """What Intel issued just now proves; what it issues later is told apart from a forgery."""
+    given, anchor = claimed(simulated.platform("multi")), anchor_of(simulated)
+    listed = item(simulated, RootCrlKey())
+    begins = (
+        Crl.parse(listed.body).this_update
+        if of == "an item"
+        else max(
+            own.not_before
+            for _, text in given.certificates
+            for own in Certificate.parse_chain(text + given.issuer_chain)
+        )
+    )
+
+    def prove_at(at: datetime) -> object:
+        if of == "an item":
+            return prove(listed, at=at, anchor=anchor)
+        return prove_platform(given, at=at, anchor=anchor)
+
+    assert prove_at(begins - CLOCK_TOLERANCE)
+    with pytest.raises(Early) as caught:
+        prove_at(begins - CLOCK_TOLERANCE - timedelta(seconds=1))
+    assert (caught.value.code, cause_of(caught.value)) == ("pccs-clock", "clock")
+    assert caught.value.finding.endswith("-validity-start")
+
+
+def test_a_forgery_of_tomorrow_is_a_forgery(simulated: World) -> None:
+    """A clock excuses nothing but a date."""
+    stranger = World("stranger")
+    given = item(stranger, IdentityKey("QE"))
+    with pytest.raises(Forged) as caught:
+        prove(given, at=simulated.at - 3650 * DAY, anchor=anchor_of(simulated))
+    assert not isinstance(caught.value, Early)
+    assert caught.value.code == "pccs-forged"
+
+
+def test_a_list_takes_away_from_who_is_kept_what_it_would_have_refused(simulated: World) -> None:
+    """The certificates, and the raw TCBs that reached them; another's list takes nothing."""
+    of = simulated.platform("multi")
+    kept = prove_platform(claimed(of), at=simulated.at, anchor=anchor_of(simulated))
+    reached = tuple(
+        RawTcb(cpu_svn=one.tcbm[:32], pce_svn=one.tcbm[32:], tcbm=one.tcbm)
+        for one in kept.certificates
+    )
+    kept = msgspec.structs.replace(kept, raw_tcbs=reached)
+    assert standing(kept, revoke(simulated)) is kept
+    left = standing(kept, revoke(simulated, 4))
+    assert [one.components[0] for one in left.certificates] == [5, 3]
+    assert [one.tcbm for one in left.raw_tcbs] == [one.tcbm for one in left.certificates]
+    assert standing(kept, revoke(simulated, 3, 5)).certificates == ()
+    stranger = World("stranger")
+    stranger.intel.revoked["platform"] += simulated.intel.revoked["platform"]
+    assert standing(kept, stranger.intel.pck_crl("platform", stranger.at)) is kept
 
 
 def test_every_item_of_a_world_proves_and_says_its_age(simulated: World) -> None:
@@ -101,6 +154,37 @@ def test_lists_are_kept_in_der(simulated: World, key: Key, form: Callable[[Crl],
     given = item(simulated, key)
     other = msgspec.structs.replace(given, body=form(Crl.parse(given.body)))
     assert proven(simulated, other).body == given.body
+
+
+@pytest.mark.parametrize("key", [IdentityKey("QE"), EvaluationNumbersKey("SGX"), "tcb"])
+def test_what_stands_around_signed_bytes_is_not_kept(simulated: World, key: Key | str) -> None:
+    """Members beside the document, blanks, text around certificates: nobody proved them."""
+    of = TcbInfoKey("SGX", simulated.platform("multi").fmspc) if isinstance(key, str) else key
+    if isinstance(of, EvaluationNumbersKey):
+        body = simulated.intel.evaluation_numbers("SGX", simulated.at).envelope(EVALUATION_NUMBERS)
+        given = msgspec.structs.replace(item(simulated, IdentityKey("QE")), key=of, body=body)
+    else:
+        given = item(simulated, of)
+    dressed = msgspec.structs.replace(
+        given,
+        body=b'{ "advice": "turn the checks off", ' + given.body[1:] + b"\n",
+        issuer_chain=b"Dear operator,\n" + given.issuer_chain + b"\nyours, Intel\n",
+    )
+    found = proven(simulated, dressed)
+    assert (found.body, found.issuer_chain) == (given.body, given.issuer_chain)
+
+
+def test_what_stands_around_certificates_of_a_machine_is_not_kept(simulated: World) -> None:
+    """Text before a certificate and after its chain would be sent to every client."""
+    given, anchor = claimed(simulated.platform("multi")), anchor_of(simulated)
+    dressed = msgspec.structs.replace(
+        given,
+        certificates=tuple((tcbm, b"text\n" + pem) for tcbm, pem in given.certificates),
+        issuer_chain=given.issuer_chain + b"more text",
+    )
+    assert prove_platform(dressed, at=simulated.at, anchor=anchor) == prove_platform(
+        given, at=simulated.at, anchor=anchor
+    )
 
 
 def test_a_chain_beside_the_root_s_list_is_dropped(simulated: World) -> None:

@@ -25,7 +25,7 @@ from dcap.simulator.services import services
 from dcap.simulator.world import World
 from dcap.sources import environment
 from dcap.sources.cache_entry import read_dcap_cache
-from dcap.sources.environment import Configured, configure, from_environment
+from dcap.sources.environment import Configured, from_environment
 from dcap.sources.need import CollateralNeed, MachineNeed
 from dcap.verification.anchors import TrustAnchor
 
@@ -47,7 +47,7 @@ class Place(NamedTuple):
         **more: str,
     ) -> Configured:
         """What this machine makes of names and variables."""
-        return configure(
+        return from_environment(
             specs,
             environ={**self.environ, **more},
             offline=offline,
@@ -164,6 +164,7 @@ def test_a_qcnl_configuration_is_obeyed(place: Place, tmp_path: Path, way: str) 
 def test_without_anything_it_is_intels_pcs(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """No name, no variable, no file: Intel itself, and the standard generation."""
     monkeypatch.setattr(environment, "SYSTEM_QCNL", Path("/nonexistent/qcnl.conf"))
+    monkeypatch.setattr(environment, "MACHINE", Path("/nonexistent"))
     here = place.configure()
     assert (here.source.name, here.update, here.by) == ("Intel PCS", "standard", "default")
 

@@ -18,7 +18,7 @@ from upstream import (
 )
 
 from dcap import CollateralError, ConfigError, NotFound
-from dcap.api.http import HttpRequest, HttpResponse
+from dcap.api.http import Handler, HttpRequest, HttpResponse
 from dcap.formats.crl import to_der
 from dcap.qpl.qcnl_values import QcnlConfig
 from dcap.simulator import World, wire_faults
@@ -338,3 +338,23 @@ def test_the_scope_is_the_whole_configuration(upstream: Upstream) -> None:
     )
     scopes = {scope_of(qcnl(config(**change), upstream.connect)) for change in changes}
     assert len(scopes) == 4
+
+
+@pytest.mark.parametrize("version", ["3.0", "3.1"])
+def test_a_pccs_that_is_asked_for_a_uri_of_intels_stays_a_pccs(
+    intel: World, upstream: Upstream, version: str
+) -> None:
+    """Its refusal of the root's list is a PCCS's, whatever stands in the query."""
+
+    def refusing(origin: str) -> Handler:
+        def answer(request: HttpRequest) -> HttpResponse:
+            if "crl" in request.path.rpartition("/")[2] and "pckcrl" not in request.path:
+                return HttpResponse(status=461)
+            return upstream.connect(origin)(request)
+
+        return answer
+
+    configured = config(pccs_api_version=version)
+    with pytest.raises(CollateralError) as told:
+        qcnl(configured, refusing).collateral(need(intel.platform("node")))
+    assert told.value.code == "pccs-461"

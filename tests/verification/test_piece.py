@@ -134,6 +134,29 @@ def test_a_pck_list_proves_with_its_own_chain(simulated: World, ca: str) -> None
 # What is not
 
 
+def test_a_list_of_a_namesake_is_told_by_what_differs(simulated: World) -> None:
+    """Of a root called as Intel's: the organization; of one named alike in all: the key."""
+    at = simulated.at
+    crl = simulated.intel.root_ca_crl(at)
+    (issuer, *_) = check_root_crl(crl, at=at).failed
+    assert issuer.message == (
+        'the list is of the "Intel SGX Root CA" of "dcap simulator, not Intel", not of that of '
+        '"Intel Corporation"'
+    )
+    assert "--insecure-test-root" in issuer.mend
+    intel, other = simulated.intel, World("another").intel
+    (issuer, *_) = check_pck_crl(
+        intel.pck_crl("platform", at),
+        other.chain(other.pck_ca("platform")),
+        at=at,
+        anchor=TrustAnchor.insecure_test_root(other.root.certificate),
+    ).failed
+    keys = [one.pck_ca("platform").certificate.subject_key_id for one in (intel, other)]
+    assert None not in keys
+    told = ", not ".join(key.hex()[:16] for key in keys if key)
+    assert issuer.message == f'the list is of another key of "Intel SGX PCK Platform CA": {told}'
+
+
 @pytest.mark.parametrize("ca", ["processor", "platform"])
 def test_a_list_under_the_other_ca_is_refused(simulated: World, ca: str) -> None:
     """The chain must be that of its issuer, not merely genuine."""

@@ -8,15 +8,20 @@ Source: RFC 9110.
 """
 
 from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from functools import cached_property
+from typing import Final, TypeAlias
 from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 
+from dcap.errors import FormatError
+
+#: More parameters than any request of these services has.
+MAX_PARAMETERS: Final = 32
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 
 
-class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
+class HttpRequest(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """One request. `target` is the origin form: path and query, as sent."""
 
     method: str = "GET"
@@ -29,10 +34,19 @@ class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
         """The path without the query."""
         return self.target.partition("?")[0]
 
-    @property
+    @cached_property
     def query(self) -> dict[str, str]:
-        """The parameters, decoded; the first of a repeated one wins."""
-        pairs = parse_qsl(self.target.partition("?")[2], keep_blank_values=True)
+        """The parameters, decoded; the first of a repeated one wins. Read once.
+
+        Raises `FormatError` (`pcs-request`) where there are too many.
+        """
+        text = self.target.partition("?")[2]
+        try:
+            pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
+        except ValueError:
+            raise FormatError(
+                "pcs-request", f"more than {MAX_PARAMETERS} parameters", where="request"
+            ) from None
         return dict(reversed(pairs))
 
     def header(self, name: str) -> str | None:

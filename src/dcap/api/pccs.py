@@ -18,19 +18,25 @@ from urllib.parse import quote
 import msgspec
 
 from dcap.api.http import HttpRequest
-from dcap.api.parameters import malformed, read_hex
-from dcap.api.pcs import ENCRYPTED_PPID_DIGITS, Place, Tee
+from dcap.api.parameters import malformed, read_choice, read_hex
+from dcap.api.pcs import (
+    CAS,
+    ENCRYPTED_PPID_DIGITS,
+    EVALUATION_NUMBER,
+    IDENTITIES,
+    UPDATES,
+    Place,
+    Tee,
+    identity_at,
+    read_number,
+)
 from dcap.errors import NotFound
 
-CAS = ("processor", "platform")
-UPDATES = ("standard", "early")
 #: The longest name of a platform: a QE id in hex, or a name of its own where there is no enclave.
 MAX_QE_ID = 260
 MAX_URI = 2048
-EVALUATION_NUMBER = "tcbEvaluationDataNumber"
 
 _PATH = re.compile(r"/(sgx|tdx)/certification/v([34])/([a-z/]+?)/?", re.IGNORECASE)
-_NUMBER = re.compile(r"[0-9]{1,9}")
 #: The route needs no token, so it must not fetch whatever it is told to.
 _CRL_URIS = re.compile(
     r"https://(?:"
@@ -175,7 +181,7 @@ class PccsTcbInfoRequest(_EditionRequest, frozen=True, kw_only=True):
     def from_http(cls, place: Place, request: HttpRequest) -> "PccsTcbInfoRequest":
         """Read it."""
         fmspc = read_hex(request.query, "fmspc", 6)
-        return cls(**_edition(place, request), fmspc=fmspc, tee=_tee(place))
+        return cls(**_edition(place, request), fmspc=fmspc, tee=place.own_tee)
 
 
 class PccsIdentityRequest(_EditionRequest, frozen=True, kw_only=True):
@@ -192,16 +198,12 @@ class PccsIdentityRequest(_EditionRequest, frozen=True, kw_only=True):
     @classmethod
     def from_http(cls, place: Place, request: HttpRequest) -> "PccsIdentityRequest":
         """Read it."""
-        at = (place.tee, place.resource)
-        name = next(name for name, where in PCCS_IDENTITIES.items() if where == at)
-        return cls(**_edition(place, request), name=name)
+        return cls(**_edition(place, request), name=identity_at(place))
 
 
-#: Enclave -> where its identity is.
+#: Enclave -> where its identity is. Intel's PCCS has none of the QAE.
 PCCS_IDENTITIES: Mapping[str, tuple[Tee, str]] = {
-    "QE": ("sgx", "qe/identity"),
-    "QVE": ("sgx", "qve/identity"),
-    "TD_QE": ("tdx", "qe/identity"),
+    name: where for name, where in IDENTITIES.items() if name != "QAE"
 }
 
 
@@ -329,28 +331,16 @@ def no_route() -> NotFound:
 
 def _edition(place: Place, request: HttpRequest) -> dict[str, Any]:
     query = request.query
-    number = query.get(EVALUATION_NUMBER)
-    if number is not None and not _NUMBER.fullmatch(number):
-        raise malformed(f"{EVALUATION_NUMBER} is not a number")
-    return {
-        "version": place.version,
-        "update": _choice(query, "update", UPDATES, "standard"),
-        "number": None if number is None else int(number),
-    }
+    number = read_number(query)
+    update = _choice(query, "update", UPDATES, "standard")
+    return {"version": place.version, "update": update, "number": number}
 
 
 def _choice(
     query: Mapping[str, str], name: str, choices: tuple[str, ...], default: str = ""
 ) -> str:
     """One of a few words, in any case."""
-    value = query.get(name, default).lower()
-    if value not in choices:
-        raise malformed(f"{name} is not one of {', '.join(choices)}")
-    return value
-
-
-def _tee(place: Place) -> Tee:
-    return "tdx" if place.tee == "tdx" else "sgx"
+    return read_choice({name: query.get(name, default).lower()}, name, choices)
 
 
 def _hex(value: bytes) -> str:

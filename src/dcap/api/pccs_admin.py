@@ -27,6 +27,8 @@ from dcap.api.pcs import JSON, Place
 from dcap.errors import FormatError
 from dcap.formats.signed_json import decode, encode, prepare
 
+#: Look into the queue without emptying it: `GET /platforms?source=reg&keep=true`.
+KEEP = "keep"
 USER_TOKEN = "user-token"  # noqa: S105 - the header's name
 ADMIN_TOKEN = "admin-token"  # noqa: S105 - as above
 FORM = "application/x-www-form-urlencoded"

@@ -38,6 +38,16 @@ SENTENCE = "text/html" + UTF8
 PLATFORM_COUNT = "platform-count"
 SUCCESS = "Operation successful."
 TCBM_SIZE = 18
+#: Headers of ours, beside Intel's: why a request was refused, as `causes` has it.
+CAUSE = "Dcap-Cause"
+#: How many pieces of what was put were not kept; none is left out without it.
+LEFT_OUT = "Dcap-Left-Out"
+#: Beside a 400: which parameter, or what of the body, is not as it should be. Beside `LEFT_OUT`: what.
+WHY = "Dcap-Why"
+#: Of a renewal: how many were, could not be, and have no certificate left that is not revoked.
+RENEWED = "Dcap-Renewed"
+FAILED = "Dcap-Failed"
+REVOKED = "Dcap-Revoked"
 
 #: Status -> the sentence that Intel's PCCS sends as its body.
 SENTENCES: Mapping[int, str] = {

@@ -27,6 +27,9 @@ PPID_ENCRYPTION_KEY = "PPID-Encryption-Key"
 JSON = "application/json"
 
 ENCRYPTED_PPID_DIGITS = 768
+EVALUATION_NUMBER = "tcbEvaluationDataNumber"
+CAS = ("processor", "platform")
+UPDATES = ("standard", "early")
 #: Fewest and most hex digits of a platform manifest.
 MANIFEST_DIGITS = (16862, 112884)
 
@@ -45,6 +48,11 @@ class Place(NamedTuple):
     def path(self) -> str:
         """The place as a path."""
         return f"/{self.tee}/certification/v{self.version}/{self.resource}"
+
+    @property
+    def own_tee(self) -> Tee:
+        """The TEE, as one of the two that there are."""
+        return "tdx" if self.tee == "tdx" else "sgx"
 
 
 class _Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,7 +182,7 @@ class PckCrlRequest(_Request, frozen=True, kw_only=True):
         query = request.query
         return cls(
             **_asked(place, request),
-            ca=read_choice(query, "ca", ("processor", "platform")),
+            ca=read_choice(query, "ca", CAS),
             encoding=read_choice(query, "encoding", ("pem", "der"), "pem"),
         )
 
@@ -188,7 +196,7 @@ class _EditionRequest(_Request, frozen=True, kw_only=True):
     def parameters(self) -> dict[str, str]:
         """Its query."""
         update = {} if self.update is None else {"update": self.update}
-        number = {} if self.number is None else {"tcbEvaluationDataNumber": str(self.number)}
+        number = {} if self.number is None else {EVALUATION_NUMBER: str(self.number)}
         return {**update, **number}
 
 
@@ -211,7 +219,7 @@ class TcbInfoRequest(_EditionRequest, frozen=True, kw_only=True):
     def from_http(cls, place: Place, request: HttpRequest) -> "TcbInfoRequest":
         """Read it."""
         fmspc = read_hex(request.query, "fmspc", 6)
-        return cls(**_edition(place, request), tee=_tee(place), fmspc=fmspc)
+        return cls(**_edition(place, request), tee=place.own_tee, fmspc=fmspc)
 
 
 class IdentityRequest(_EditionRequest, frozen=True, kw_only=True):
@@ -228,9 +236,7 @@ class IdentityRequest(_EditionRequest, frozen=True, kw_only=True):
     @classmethod
     def from_http(cls, place: Place, request: HttpRequest) -> "IdentityRequest":
         """Read it."""
-        at = (place.tee, place.resource)
-        name = next(name for name, where in IDENTITIES.items() if where == at)
-        return cls(**_edition(place, request), name=name)
+        return cls(**_edition(place, request), name=identity_at(place))
 
 
 #: Enclave -> where its identity is.
@@ -240,6 +246,12 @@ IDENTITIES: Mapping[str, tuple[Tee, str]] = {
     "QAE": ("sgx", "qae/identity"),
     "TD_QE": ("tdx", "qe/identity"),
 }
+
+
+def identity_at(place: Place) -> str:
+    """The enclave whose identity is there."""
+    at = (place.tee, place.resource)
+    return next(name for name, where in IDENTITIES.items() if where == at)
 
 
 class EvaluationNumbersRequest(_Request, frozen=True, kw_only=True):
@@ -255,7 +267,7 @@ class EvaluationNumbersRequest(_Request, frozen=True, kw_only=True):
     @classmethod
     def from_http(cls, place: Place, request: HttpRequest) -> "EvaluationNumbersRequest":
         """Read it."""
-        return cls(**_asked(place, request), tee=_tee(place))
+        return cls(**_asked(place, request), tee=place.own_tee)
 
 
 class FmspcsRequest(_Request, frozen=True, kw_only=True):
@@ -334,25 +346,28 @@ def read_request(request: HttpRequest) -> PcsRequest:
     return route.request.from_http(place, request)
 
 
+def read_number(query: Mapping[str, str]) -> int | None:
+    """The evaluation data number that is asked for, if one is. Raises `FormatError`."""
+    text = query.get(EVALUATION_NUMBER)
+    if text is None:
+        return None
+    if not _NUMBER.fullmatch(text):
+        raise malformed(f"{EVALUATION_NUMBER} is not a number")
+    return int(text)
+
+
 def _asked(place: Place, request: HttpRequest) -> dict[str, Any]:
     return {"version": place.version, "api_key": request.header(SUBSCRIPTION_KEY)}
 
 
-def _tee(place: Place) -> Tee:
-    return "tdx" if place.tee == "tdx" else "sgx"
-
-
 def _edition(place: Place, request: HttpRequest) -> dict[str, Any]:
     query = request.query
-    update = read_choice(query, "update", ("standard", "early")) if "update" in query else None
+    update = read_choice(query, "update", UPDATES) if "update" in query else None
     number = None
-    if place.version > 3 and "tcbEvaluationDataNumber" in query:
-        text = query["tcbEvaluationDataNumber"]
+    if place.version > 3 and EVALUATION_NUMBER in query:
         if update is not None:
-            raise malformed("update and tcbEvaluationDataNumber exclude each other")
-        if not _NUMBER.fullmatch(text):
-            raise malformed("tcbEvaluationDataNumber is not a number")
-        number = int(text)
+            raise malformed(f"update and {EVALUATION_NUMBER} exclude each other")
+        number = read_number(query)
     return {**_asked(place, request), "update": update, "number": number}
 
 

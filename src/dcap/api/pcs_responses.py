@@ -16,6 +16,7 @@ from dcap.api.pcs import JSON, EvaluationNumbersRequest, PcsRequest, TcbInfoRequ
 from dcap.errors import CollateralError, FormatError, NotFound, Unavailable
 from dcap.formats import crl as crls
 from dcap.formats import pem
+from dcap.formats.remembered import remembered
 from dcap.formats.signed_json import ShortText, decode, encode, prepare
 from dcap.formats.tcb_info import WireTcbV2
 
@@ -309,6 +310,7 @@ PcsResponse: TypeAlias = (
 )
 
 
+@remembered(32)
 def write_chain(chain: bytes) -> str:
     """PEM as it stands in a header or in JSON: all but unreserved characters percent-encoded."""
     return quote(chain, safe="")

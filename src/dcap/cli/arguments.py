@@ -62,6 +62,19 @@ def day(text: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+def fmspc(text: str, mend: str = "`dcap inspect QUOTE --field fmspc` prints a quote's") -> bytes:
+    """The six bytes of an FMSPC. Raises `ConfigError` (`fmspc-hex`)."""
+    try:
+        found = bytes.fromhex(text.strip())
+    except ValueError:
+        found = b""
+    if len(found) != 6:
+        raise ConfigError(
+            "fmspc-hex", f"{text[:20]!r} is not 12 hex digits", where="--fmspc", mend=mend
+        )
+    return found
+
+
 def anchor(test_root: str | None) -> TrustAnchor:
     """Intel's root, or the test root that was loudly asked for."""
     if test_root is None:

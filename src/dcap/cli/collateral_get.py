@@ -157,7 +157,7 @@ def _fetch(
         return [_for_evidence(data, here.source, *which, at, anchor)], []
     if flags["all_fmspcs"]:
         return _for_all(here.source, flags["platform"], flags["tee"], *which)
-    fmspc = _fmspc(flags["fmspc"])
+    fmspc = arguments.fmspc(flags["fmspc"])
     names = flags["tee"] or ("sgx",)
     return [_for_fmspc(here.source, fmspc, flags["pck_ca"], name, *which) for name in names], []
 
@@ -221,7 +221,7 @@ def _for_all(
     for entry in service.fmspcs(platform).value.fmspcs:
         ca: Ca = "platform" if entry.platform in _PLATFORM_CA else "processor"
         try:
-            fmspc = _fmspc(entry.fmspc)
+            fmspc = arguments.fmspc(entry.fmspc)
         except ConfigError as error:
             raise CollateralError(
                 "source-answer",
@@ -237,21 +237,6 @@ def _for_all(
     if not found:
         raise NotFound("collateral-missing", f"{source.name} has none of what was asked for")
     return found, without
-
-
-def _fmspc(text: str) -> bytes:
-    try:
-        fmspc = bytes.fromhex(text.strip())
-    except ValueError:
-        fmspc = b""
-    if len(fmspc) != 6:
-        raise ConfigError(
-            "fmspc-hex",
-            f"{text[:20]!r} is not 12 hex digits",
-            where="--fmspc",
-            mend="`dcap inspect QUOTE --field fmspc` prints a quote's",
-        )
-    return fmspc
 
 
 def _prove(got: Got, at: datetime, anchor: TrustAnchor) -> None:

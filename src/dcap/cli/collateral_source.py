@@ -30,9 +30,10 @@ _OPTIONS = (
         "sources",
         multiple=True,
         metavar="SOURCE",
-        help="Where collateral is fetched: pcs, azure, alibaba:REGION, qcnl[:FILE], a PCCS's URL, a "
-        "path. Repeatable: the next is asked where one fails. Default: $DCAP_SOURCE, this machine's "
-        "QCNL configuration, Intel's PCS.",
+        help="Where collateral is fetched: pcs, azure, alibaba:REGION, qcnl[:FILE], plugin[:PATH], "
+        "bundled, a PCCS's URL, a path. Repeatable: the next is asked where one fails. Default: "
+        "$DCAP_SOURCE, else bundled: this machine's QCNL configuration, else Azure's caches on its "
+        "machines, else Intel's PCS.",
     ),
     click.option("--offline", is_flag=True, help="Ask nothing over the network. ($DCAP_OFFLINE)"),
     click.option(
@@ -85,7 +86,7 @@ def configured(
     flags: Mapping[str, Any], *, anchor: TrustAnchor, at: datetime | None, cache: bool = True
 ) -> "Configured":
     """The source that the flags, or this machine, name. `at` is the instant to judge at, if not now."""
-    from dcap.sources.environment import configure  # noqa: PLC0415 - only who fetches needs it
+    from dcap.sources.environment import from_environment  # noqa: PLC0415 - only who fetches
     from dcap.sources.freshness import Freshness  # noqa: PLC0415
 
     freshness = Freshness()
@@ -93,7 +94,7 @@ def configured(
         text = flags["stale_for"]
         longest = duration(int(text) if text.isdigit() else text, "--stale-for")
         freshness = Freshness(stale_for=longest)
-    return configure(
+    return from_environment(
         flags["sources"] or None,
         ca=Path(flags["ca_file"]) if flags["ca_file"] else None,
         offline=True if flags["offline"] else None,

@@ -1,10 +1,10 @@
 """`dcap explain`: what a code, a status or a finding means, whence it comes, and what mends it.
 
 Looks everywhere at once: dcap's own findings, errors and exit statuses; TCB statuses and advisory
-ids; remarks of `dcap qcnl lint` and causes of a PCCS's refusals; the codes of Intel's quote provider,
-verifier and PCCS, of TDX and of Open Enclave. Reads no file and asks nobody. The tables stand in
-`vocabulary`, `glossary`, `causes`, `verification.checks`, `qpl.qcnl_remarks`, `pccs.causes` and
-`qpl.error_codes`.
+ids; remarks of `dcap qcnl lint`, problems of `dcap provider list` and causes of a PCCS's refusals; the
+codes of Intel's quote provider, verifier and PCCS, of TDX and of Open Enclave. Reads no file and asks
+nobody. The tables stand in `vocabulary`, `glossary`, `causes`, `verification.checks`,
+`qpl.qcnl_remarks`, `qpl.discovery_remarks`, `pccs.causes` and `qpl.error_codes`.
 """
 
 import difflib
@@ -27,6 +27,7 @@ EXIT: Final = "dcap exit status"
 FINDING: Final = "dcap finding"
 ERROR: Final = "dcap error"
 REMARK: Final = "remark of dcap qcnl lint"
+PLUGIN: Final = "problem of dcap provider list"
 REFUSAL: Final = "Dcap-Cause of a PCCS"
 TCB_STATUS: Final = "TCB status"
 ADVISORY: Final = "Intel security advisory"
@@ -110,6 +111,7 @@ def explain(asked: str) -> tuple[Explanation, ...]:
         *_finding(spelling),
         *_error(spelling),
         *_remark(spelling),
+        *_plugin(spelling),
         *_refusal(spelling),
         *_intel(asked),
     )
@@ -199,6 +201,22 @@ def _remark(spelling: str) -> Iterator[Explanation]:
         )  # fmt: skip
 
 
+def _plugin(spelling: str) -> Iterator[Explanation]:
+    """What `dcap provider list` says of the plugins of a system, where no system is at hand."""
+    code = _slug(spelling)
+    if not code.startswith("plugins-"):
+        return
+    from dcap.qpl.discovery_remarks import COMMANDS, PLACES, PROBLEMS  # noqa: PLC0415
+
+    if code in PROBLEMS:
+        what, mend = PROBLEMS[code]
+        places = {**PLACES, "command": COMMANDS.get(code, "")}
+        yield Explanation(
+            code=code, name="", kind=PLUGIN, meaning=what.format_map(places),
+            remedy=tuple(mend.format_map(places).splitlines()),
+        )  # fmt: skip
+
+
 def _refusal(spelling: str) -> Iterator[Explanation]:
     """Why the PCCS of dcap does not serve something: the word of its header, or our code for it."""
     from dcap.pccs.causes import CAUSES  # noqa: PLC0415 - only for who explains
@@ -240,9 +258,10 @@ def _suggestions(asked: str) -> list[str]:
 
 def _own_codes() -> Iterator[str]:
     from dcap.pccs import causes  # noqa: PLC0415 - only where a code is not known
+    from dcap.qpl.discovery_remarks import PROBLEMS  # noqa: PLC0415
     from dcap.qpl.qcnl_remarks import REMARKS  # noqa: PLC0415
 
-    yield from (*ERROR_CODES, *REMARKS)
+    yield from (*ERROR_CODES, *REMARKS, *PROBLEMS)
     yield from (f"{_REFUSED}{word}" for word in causes.CAUSES)
 
 

@@ -88,7 +88,8 @@ EXIT_STATUSES: Final[dict[int, tuple[str, str]]] = {
         "pin what you built: --mrenclave, --mrsigner with --product-id, --mrtd, or a policy"),
     6: ("Collateral unavailable. It says nothing about the evidence.",
         "`dcap explain CODE` for the code of the message; --collateral judges by files instead"),
-    7: ("This machine's environment: `dcap doctor` found a failure.", "see the FAIL lines"),
+    7: ("This machine's environment: `dcap doctor` or `dcap provider list` found a failure.",
+        "see the lines that begin with FAIL or error, and the fix of each"),
     10: ("Accepted now, but the look-ahead fails.", "update before the date that is named"),
     70: ("A bug in dcap.", "report it, with the command and the message"),
 }

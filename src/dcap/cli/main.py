@@ -1,5 +1,6 @@
 """`dcap`: the entry point. Commands are imported when they are called, so that each starts fast."""
 
+import io
 import os
 import sys
 from typing import NoReturn
@@ -18,6 +19,10 @@ COMMANDS = {
     "collateral": ("dcap.cli.collateral", "Get, show, prove and compare what Intel signs."),
     "explain": ("dcap.cli.explain", "Explain a code, status or finding, and how to mend it."),
     "qcnl": ("dcap.cli.qcnl", "The configuration of Intel's quote provider: show, lint, write."),
+    "provider": (
+        "dcap.cli.provider",
+        "The plugin libdcap_quoteprov.so: which one, try it, install.",
+    ),
     "pccs": ("dcap.cli.pccs", "A caching service for collateral, in place of Intel's PCCS."),
     "sim": ("dcap.cli.sim", "A simulated Intel and simulated machines, for tests."),
 }
@@ -33,13 +38,16 @@ def cli() -> None:
 
     Exit status: 0 accepted; 1 usage or configuration; 2 evidence malformed; 3 cryptographic failure;
     4 genuine, but TCB or collateral policy says no; 5 genuine, but not the identity wanted (or none
-    was pinned); 6 collateral unavailable; 70 a bug of ours.
+    was pinned); 6 collateral unavailable; 7 this machine's environment; 70 a bug of ours.
     """
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with the house's codes."""
     given = sys.argv[1:] if arguments is None else arguments
+    # A terminal of eight bits lacks letters of ours: it shows ? for them, and what is said is said.
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")
     try:
         sys.exit(cli.main(given, prog_name="dcap", standalone_mode=False))
     except click.ClickException as error:

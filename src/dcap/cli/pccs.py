@@ -18,6 +18,11 @@ COMMANDS = {
     "check": ("dcap.cli.pccs_status", "check", "For monitoring: exit status 0, 4 or 6."),
     "token": ("dcap.cli.pccs_token", "token", "Make, list and revoke tokens."),
     "refresh": ("dcap.cli.pccs_refresh", "refresh", "Renew collateral, or PCK certificates, now."),
+    "forget": (
+        "dcap.cli.pccs_forget",
+        "forget",
+        "Let it forget a machine, or a piece of collateral.",
+    ),
     "get": ("dcap.cli.pccs_get", "get", "Fetch the list of machines from a PCCS (pccsadmin get)."),
     "put": ("dcap.cli.pccs_put", "put", "Bring fetched collateral to a PCCS (pccsadmin put)."),
     "fetch": ("dcap.cli.pccs_fetch", "fetch", "Fetch for a list of machines (pcsclient fetch)."),

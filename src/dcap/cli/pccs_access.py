@@ -14,10 +14,12 @@ from urllib.parse import urlsplit
 import click
 
 from dcap.cli import arguments, output
-from dcap.errors import ConfigError
+from dcap.errors import CollateralError, ConfigError
 
 if TYPE_CHECKING:
+    from dcap.api.http import Handler, HttpRequest, HttpResponse
     from dcap.pccs.client.remote import RemotePccs
+    from dcap.sources.endpoint import Connect
     from dcap.transport import Network
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -27,9 +29,19 @@ DEFAULT_URL = "https://localhost:8081"
 #: Imports take their time, and lists of ten thousand machines their bytes.
 _SILENCE, _ANSWER = 300.0, 1 << 30
 _LONGEST_SECRET = 1024
+#: Where plain HTTP was sent to a port that speaks TLS, the answer is none.
+_NOT_PLAIN = frozenset({"network-protocol", "network-cut-off", "network-refused", "network-tls"})
+_MENDS = {
+    "network-certificate": "give the certificate that the service made: --ca "
+    "DIR/tls_certificate.pem of its folder, or on its own host DCAP_PCCS_DATA=DIR; and ask it by a "
+    "name that stands in it",
+}
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
-_TLS = (
+#: For one request: of an administrator who imports, of monitoring that must not hang.
+_PATIENCE, BRIEF = 600.0, 10.0
+
+_TRUST = (
     click.option(
         "--ca",
         "ca_file",
@@ -43,14 +55,6 @@ _TLS = (
         "unchecked",
         is_flag=True,
         help="Believe whoever answers. A token that is sent so is no longer a secret.",
-    ),
-    click.option(
-        "--timeout",
-        type=click.FloatRange(min=0, min_open=True),
-        default=600.0,
-        show_default=True,
-        metavar="SECONDS",
-        help="Wait so long for one request.",
     ),
 )
 _PCCS = (
@@ -68,18 +72,33 @@ _PCCS = (
         metavar="FILE",
         help="The admin token; - is stdin. Else $DCAP_PCCS_TOKEN; else it is asked for.",
     ),
-    *_TLS,
 )
 
 
 def pccs_options(command: _Command) -> _Command:
     """The options that say which PCCS, and with what token."""
-    return _with(_PCCS, command)
+    return _with((*_PCCS, *_TRUST, _timeout(_PATIENCE)), command)
 
 
 def tls_options(command: _Command) -> _Command:
     """The options of a connection alone."""
-    return _with(_TLS, command)
+    return _with((*_TRUST, _timeout(_PATIENCE)), command)
+
+
+def brief_options(command: _Command) -> _Command:
+    """The same for who only looks: ten seconds, unless told otherwise."""
+    return _with((*_TRUST, _timeout(BRIEF)), command)
+
+
+def _timeout(seconds: float) -> Callable[[Any], Any]:
+    return click.option(
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        default=seconds,
+        show_default=True,
+        metavar="SECONDS",
+        help="Wait so long for one request.",
+    )
 
 
 def _with(options: tuple[Callable[[Any], Any], ...], command: _Command) -> _Command:
@@ -110,11 +129,33 @@ def network(flags: Mapping[str, Any], *, ca: Path | None = None, attempts: int =
     return Network(ca=trusted, verify=not flags["unchecked"], limits=limits)
 
 
+def explained(connect: "Connect") -> "Connect":
+    """The network, whose errors say what helps where it is a PCCS that is asked."""
+
+    def to(origin: str) -> "Handler":
+        handler = connect(origin)
+
+        def ask(request: "HttpRequest") -> "HttpResponse":
+            try:
+                return handler(request)
+            except CollateralError as error:
+                mend = _MENDS.get(error.code)
+                if origin.startswith("http://") and error.code in _NOT_PLAIN:
+                    mend = "the service speaks TLS: write https://"
+                if mend:
+                    error.mend = mend
+                raise
+
+        return ask
+
+    return to
+
+
 def remote(flags: Mapping[str, Any]) -> "RemotePccs":
     """The PCCS that is meant, with its token."""
     from dcap.pccs.client.remote import RemotePccs  # noqa: PLC0415 - only who connects needs it
 
-    connect = network(flags, ca=_own_certificate(flags["url"])).handler
+    connect = explained(network(flags, ca=own_certificate(flags["url"])).handler)
     RemotePccs(
         connect, flags["url"]
     )  # what is wrong with the URL is said before a token is asked for
@@ -123,17 +164,21 @@ def remote(flags: Mapping[str, Any]) -> "RemotePccs":
     )
 
 
-def _own_certificate(url: str) -> Path | None:
-    """The certificate that a service on this machine made for itself, where it is asked."""
+def own_certificate(url: str, data: str | None = None) -> Path | None:
+    """The certificate that a service on this machine made for itself, where that one is asked.
+
+    `data` is the folder of a service whose certificate is meant, whatever the URL's host.
+    """
     from dcap.pccs.config import default_data  # noqa: PLC0415 - as above
 
     try:
         host = urlsplit(url).hostname
     except ValueError:
         return None
-    named = os.environ.get("DCAP_PCCS_DATA")
+    named = data or os.environ.get("DCAP_PCCS_DATA")
     file = (Path(named) if named else default_data(os.environ)) / "tls_certificate.pem"
-    return file if host in _LOOPBACK and os.access(file, os.R_OK) else None
+    is_meant = bool(data) or host in _LOOPBACK
+    return file if is_meant and os.access(file, os.R_OK) else None
 
 
 def secret(file: str | None, variable: str, prompt: str, *, needed: bool = True) -> str | None:

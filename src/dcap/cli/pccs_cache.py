@@ -15,7 +15,6 @@ import click
 
 from dcap.cli import arguments, output
 from dcap.cli.pccs_fetch import collector_of, intel_options, read_list
-from dcap.cli.pccs_settings import require_server
 from dcap.errors import ConfigError, FormatError
 
 if TYPE_CHECKING:
@@ -86,7 +85,6 @@ def cache(
 
     Exit status: 0 all of them are written; 3 something does not prove, 6 something could not be had.
     """
-    require_server()
     from dcap.pccs.client import files  # noqa: PLC0415 - none of it is for --help
 
     folder = Path(target)
@@ -99,6 +97,7 @@ def cache(
         result = _carried(data, of, at=at, anchor=anchor)
     else:
         result = _asked(read_list(Path(source)), of, flags, at=at, anchor=anchor)
+    _warn_of_former_tcbs(result)
     entries = _entries(result, at + timedelta(hours=hours), sub_dir=sub_dir)
     for name, content in entries.items():
         files.write_chunks(folder / name, [content], mode=files.PUBLIC)
@@ -137,10 +136,12 @@ def _asked(
 def _carried(data: bytes, update: "Update", *, at: "datetime", anchor: "TrustAnchor") -> "Result":
     """What a file brings, proven: all of it, or none."""
     from dcap.pccs.client.outcome import Result  # noqa: PLC0415
+    from dcap.pccs.issuers import ca_of_chain  # noqa: PLC0415
     from dcap.pccs.items import PckCrlKey, RootCrlKey, TcbInfoKey  # noqa: PLC0415
+    from dcap.pccs.pck_proof import prove_platform  # noqa: PLC0415
     from dcap.pccs.transfer.platform_collaterals import PlatformCollaterals  # noqa: PLC0415
     from dcap.pccs.transfer.report import LeftOut  # noqa: PLC0415
-    from dcap.pccs.trust import ca_of_chain, prove, prove_platform  # noqa: PLC0415
+    from dcap.pccs.trust import prove  # noqa: PLC0415
 
     file = PlatformCollaterals.parse(data)
     items = list(file.items(at))
@@ -170,7 +171,7 @@ def _carried(data: bytes, update: "Update", *, at: "datetime", anchor: "TrustAnc
 
 def _entries(result: "Result", expires: "datetime", *, sub_dir: bool) -> dict[str, bytes]:
     """Name below the folder -> content."""
-    from dcap.pccs.transfer.export import quote_provider_caches  # noqa: PLC0415
+    from dcap.pccs.transfer.provider_caches import quote_provider_caches  # noqa: PLC0415
 
     found: dict[str, bytes] = {}
     for holding in result.holdings:
@@ -186,6 +187,20 @@ def _entries(result: "Result", expires: "datetime", *, sub_dir: bool) -> dict[st
                 )
             found[place] = content
     return found
+
+
+def _warn_of_former_tcbs(result: "Result") -> None:
+    """A list of all that a PCCS knows has a machine once for each TCB it ever had."""
+    tcbs: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    for record in result.records:
+        machine = (record.qe_id.upper(), record.pce_id.upper())
+        tcbs.setdefault(machine, set()).add((record.cpu_svn.upper(), record.pce_svn.upper()))
+    several = sum(len(found) > 1 for found in tcbs.values())
+    if several:
+        output.warn(
+            f"{several} machine{'' if several == 1 else 's'} with several TCBs in the list: the file is "
+            "for the latest of each"
+        )
 
 
 def _expect_names(names: Iterable[str]) -> None:

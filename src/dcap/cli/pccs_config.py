@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from dcap.cli import output
-from dcap.cli.pccs_settings import settings_options
+from dcap.cli.pccs_settings import settings_of, settings_options
 from dcap.pccs.setting_table import SETTINGS
 
 _SECRET = ("api_key", "user_token_hash", "admin_token_hash", "proxy", "database")
@@ -40,9 +40,7 @@ def config(*, intel: str | None, as_json: bool, **flags: Any) -> None:
             {"toml": text, "remarks": list(remarks)}, text.rstrip("\n").split("\n"), as_json=as_json
         )
         return
-    from dcap.pccs.config import read_settings  # noqa: PLC0415 - none of it is for --help
-
-    settings = read_settings(flags)
+    settings = settings_of(flags)
     value = {}
     for row in SETTINGS:
         found = getattr(settings, row.name)

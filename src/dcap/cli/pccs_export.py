@@ -11,10 +11,10 @@ import click
 
 from dcap.cli import arguments, output
 from dcap.cli.collateral_source import expect_nothing_at, files_of, write_folder
-from dcap.cli.pccs_settings import require_server, settings_options
-from dcap.errors import ConfigError, NotFound
-from dcap.pccs.config import read_settings
+from dcap.cli.pccs_settings import require_server, settings_of, settings_options
+from dcap.errors import NotFound
 
+_KEPT = "`dcap pccs status` names those that are kept"
 _FORMS = ("platform-collaterals", "sets", "bundles")
 
 
@@ -55,19 +55,19 @@ def export(
     Intel's file names machines, and is for its owner alone (0600).
     """
     require_server()
-    settings = read_settings(flags)
+    settings = settings_of(flags)
     path = Path(target)
     chosen = form or ("platform-collaterals" if path.suffix == ".json" else "sets")
     if fmspcs and chosen != "platform-collaterals":
         raise click.UsageError("--fmspc is for platform-collaterals alone")
-    wanted = [_fmspc(text) for text in fmspcs] or None
+    wanted = [arguments.fmspc(text, _KEPT) for text in fmspcs] or None
     at = None if expired else arguments.instant(None)
     from dcap.pccs.client import files  # noqa: PLC0415 - none of it is for --help
     from dcap.pccs.store.store import Store  # noqa: PLC0415
     from dcap.pccs.transfer import export as writers  # noqa: PLC0415
 
     expect_nothing_at(path)
-    with Store.open(settings.database_url) as store:
+    with Store.open(settings.database_url, create=False) as store:
         if chosen == "platform-collaterals":
             arranged, chunks = writers.platform_collaterals(store, fmspcs=wanted, at=at)
             files.write_chunks(path, chunks)
@@ -98,18 +98,3 @@ def export(
         [f"{path}: {chosen}, {count}", *(f"  no place for {one}" for one in left_out)],
         as_json=as_json,
     )
-
-
-def _fmspc(text: str) -> bytes:
-    try:
-        fmspc = bytes.fromhex(text.strip())
-    except ValueError:
-        fmspc = b""
-    if len(fmspc) != 6:
-        raise ConfigError(
-            "fmspc-hex",
-            f"{text[:20]!r} is not 12 hex digits",
-            where="--fmspc",
-            mend="`dcap pccs status` names those that are kept",
-        )
-    return fmspc

@@ -5,6 +5,7 @@ can be fetched for again. What was fetched stands beside the file until all of i
 second run asks only for the rest. In place of `pcsclient fetch`.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from dcap.verification.anchors import TrustAnchor
 
 INTEL_URL = "https://api.trustedservices.intel.com/sgx/certification/v4/"
-API_KEY = "DCAP_API_KEY"
+#: Where Intel's subscription key is looked for; those of the service and of `dcap verify` count too.
+API_KEYS = ("DCAP_API_KEY", "DCAP_PCCS_API_KEY", "APIKEY", "DCAP_PCS_API_KEY")
 NOT_AVAILABLE = "not_available.json"
 FAILED = "failed_platforms.json"
 _UPDATES: dict[str, tuple["Update", ...]] = {
@@ -55,7 +57,8 @@ def intel_options(command: Any) -> Any:  # noqa: ANN401 - as click's decorators
             click.option(
                 "--api-key-file",
                 metavar="FILE",
-                help="Intel's subscription key, where you have one; - is stdin. [env: DCAP_API_KEY]",
+                help="Intel's subscription key, where you have one; - is stdin. [env: "
+                f"{', '.join(API_KEYS)}]",
             ),
             click.option(
                 "--root-crl",
@@ -201,7 +204,8 @@ def collector_of(
             where="--url",
             mend="leave it out, or give the URL of a service that speaks as Intel's does",
         )
-    key = secret(flags["api_key_file"], API_KEY, "", needed=False)
+    variable = next((name for name in API_KEYS if os.environ.get(name)), API_KEYS[0])
+    key = secret(flags["api_key_file"], variable, "", needed=False)
     connected = stack.enter_context(network(flags, attempts=5))
     progress = Progress()
     stack.callback(progress.end)

@@ -11,8 +11,7 @@ import click
 import msgspec
 
 from dcap.cli import arguments, output
-from dcap.cli.pccs_settings import require_server, settings_options
-from dcap.pccs.config import read_settings
+from dcap.cli.pccs_settings import require_server, settings_of, settings_options
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -42,6 +41,11 @@ class _Peek(msgspec.Struct):
 @click.option(
     "--early", is_flag=True, help="A folder's collateral was fetched as the early generation."
 )
+@click.option(
+    "--replace-machines",
+    is_flag=True,
+    help="Let a file's machines take the place of others that are kept under their QE ids.",
+)
 @settings_options("data", "database", "insecure_test_root")
 @click.option("--at", metavar="TIME", help="Prove as of this instant: Unix seconds or RFC 3339.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
@@ -50,6 +54,7 @@ def import_(
     path: str | None,
     database_of_intel: str | None,
     early: bool,
+    replace_machines: bool,
     at: str | None,
     as_json: bool,
     **flags: Any,
@@ -57,7 +62,8 @@ def import_(
     """Take PATH into the store: platform_collaterals.json, or a folder that `dcap collateral get` wrote.
 
     Of a file of Intel's all is kept or nothing; of a database or a folder what proves, and the rest is
-    told. Nothing that is kept already is replaced by something older.
+    told. Nothing that is kept already is replaced by something older, and no registered machine by
+    another.
 
     Exit status: 0 taken in; 1 usage; 2 it cannot be read; 3 the file does not prove; 6 nothing of it
     could be kept.
@@ -65,18 +71,27 @@ def import_(
     if (path is None) == (database_of_intel is None):
         raise click.UsageError("give PATH or --intel-db, and one of them")
     require_server()
-    settings = read_settings(flags)
+    settings = settings_of(flags)
     root = settings.insecure_test_root
     anchor = arguments.anchor(None if root is None else str(root))
     moment = arguments.instant(at)
     from dcap.pccs.private_files import make_folder  # noqa: PLC0415 - none of it is for --help
     from dcap.pccs.store.store import Store  # noqa: PLC0415
+    from dcap.pccs.trust_root import hold_to  # noqa: PLC0415
 
+    _expect_source(path, database_of_intel)  # before a store is made for what is not there
     if settings.database is None:
         make_folder(settings.data)
     with Store.open(settings.database_url) as store:
+        hold_to(store, anchor)
         report = _take(
-            store, path, database_of_intel, "EARLY" if early else "STANDARD", moment, anchor
+            store,
+            path,
+            database_of_intel,
+            "EARLY" if early else "STANDARD",
+            moment,
+            anchor,
+            replace_machines=replace_machines,
         )
         place = store.place
     output.emit(
@@ -96,6 +111,18 @@ def import_(
     return 0 if any(report.kept.values()) or report.complete else 6
 
 
+def _expect_source(path: str | None, database_of_intel: str | None) -> None:
+    """Raises `ConfigError` (`file-unreadable`, `intel-database`), `Unavailable`."""
+    if database_of_intel is not None:
+        from dcap.pccs.transfer.intel_database import expect_intel_database  # noqa: PLC0415
+
+        expect_intel_database(database_of_intel)
+    elif path is not None and not Path(path).is_dir():
+        from dcap.pccs.client.files import expect_readable  # noqa: PLC0415
+
+        expect_readable(Path(path))
+
+
 def _take(
     store: "Store",
     path: str | None,
@@ -103,6 +130,8 @@ def _take(
     update: Any,  # noqa: ANN401 - one of two words
     at: "datetime",
     anchor: "TrustAnchor",
+    *,
+    replace_machines: bool,
 ) -> "Report":
     from dcap.pccs.client.files import read_whole  # noqa: PLC0415
 
@@ -120,7 +149,9 @@ def _take(
 
         data = read_whole(place, MAX_SIZE)
         if _is_of_intel(data):
-            return import_platform_collaterals(store, data, at=at, anchor=anchor)
+            return import_platform_collaterals(
+                store, data, at=at, anchor=anchor, replace_machines=replace_machines
+            )
     from dcap.pccs.transfer.directories import import_directory  # noqa: PLC0415
 
     return import_directory(store, place, at=at, anchor=anchor, update=update)

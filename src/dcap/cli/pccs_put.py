@@ -4,12 +4,13 @@ A file beyond the PCCS's limit goes in parts, and what was put stands in a file 
 second run goes on where the first one ended. In place of `pccsadmin put`.
 """
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from dcap.cli import output
+from dcap.cli import arguments, output
 from dcap.cli.pccs_access import Progress, pccs_options, remote
 from dcap.errors import ConfigError
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _POLICY = "/appraisalpolicy"
 _LARGEST_POLICY = 1024 * 1024
+#: Exit status where the PCCS took the file, and did not keep all of it.
+NOT_ALL = 4
 #: Where even so little is refused, size is not the reason.
 _LEAST = 16 * 1024
 
@@ -54,17 +57,18 @@ def put(
     max_body: int,
     as_json: bool,
     **flags: Any,
-) -> None:
+) -> int:
     """Bring collateral to a PCCS, in as many parts as it needs; run it again to go on after a failure.
 
     The parts are put one after the other: a PCCS keeps each part whole or not at all.
 
     Exit status: 0 all of it is kept; 1 the token is refused, or a limit; 2 the file cannot be used;
-    3 it does not prove; 6 no answer.
+    3 it does not prove; 4 it was taken, but what has expired, or is older than what is kept, was not;
+    6 no answer.
     """
     if fmspc is not None or flags["url"].rstrip("/").endswith(_POLICY):
         _put_policy(source, fmspc, flags, is_default=is_default, as_json=as_json)
-        return
+        return 0
     if is_default:
         raise click.UsageError("--default goes with --fmspc")
     from dcap.pccs.client import files, parts  # noqa: PLC0415 - none of it is for --help
@@ -72,29 +76,43 @@ def put(
 
     path = Path(source or "platform_collaterals.json")
     data = files.read_whole(path, parts.MAX_SIZE)
-    file = parts.Parts.parse(data)
+    file = parts.Parts.parse(data, name=str(path))
     pccs = remote(flags)
     progress_file = beside(path, "put")
     if file.fits(max_body) and not progress_file.exists():
-        bodies = _put_all(pccs, file, None, max_body)
+        bodies, left_out = _put_all(pccs, file, None, max_body)
     else:
         subject = pccs.base.encode() + b"\0" + data
         with Journal.at(progress_file, "put", of=subject) as journal:
-            bodies = _put_all(pccs, file, journal, max_body)
+            bodies, left_out = _put_all(pccs, file, journal, max_body)
             journal.remove()
     count = len(file.machines)
-    told = (
-        f"{count} machine{'' if count == 1 else 's'}, {bodies} request{'' if bodies == 1 else 's'}"
-    )
+    machines = f"{count} machine{'' if count == 1 else 's'}, " if count else ""
+    told = f"{machines}{bodies} request{'' if bodies == 1 else 's'}"
+    lines = [f"{path}: put to {pccs.base}: {told}"]
+    if left_out:
+        lines.append(f"  not kept: {', '.join(f'{n} {what}' for what, n in left_out.items())}")
+        lines.append("  fetch the file again for what has expired; older pieces stay out")
     output.emit(
-        {"source": str(path), "url": pccs.base, "machines": count, "requests": bodies},
-        [f"{path}: put to {pccs.base}: {told}"],
+        {
+            "source": str(path),
+            "url": pccs.base,
+            "machines": count,
+            "requests": bodies,
+            "left_out": left_out,
+        },
+        lines,
         as_json=as_json,
     )
+    return NOT_ALL if left_out else 0
 
 
-def _put_all(pccs: "RemotePccs", file: "Parts", journal: "Journal | None", most: int) -> int:
-    """Put part after part, from where an earlier run ended. How many requests it took.
+def _put_all(
+    pccs: "RemotePccs", file: "Parts", journal: "Journal | None", most: int
+) -> tuple[int, dict[str, int]]:
+    """Put part after part, from where an earlier run ended.
+
+    How many requests it took; what was left out, by this run and those before, in the PCCS's words.
 
     Where the PCCS takes less than `most`, halves are tried, and in the end each piece by itself.
     """
@@ -104,11 +122,14 @@ def _put_all(pccs: "RemotePccs", file: "Parts", journal: "Journal | None", most:
     done = [line["done"] for line in lines if isinstance(line.get("done"), int)]
     start, limit = max(done, default=0), most
     requests, progress = 0, Progress()
+    left_out: Counter[str] = Counter()
+    for line in lines:
+        left_out.update(_counted(line.get("left_out"), 0))
     try:
         while start < file.units:
             cut, alone = _cut(file, start, limit, most)
             try:
-                pccs.put(cut.body)
+                told = pccs.put(cut.body)
             except TooLarge:
                 if alone or len(cut.body) <= _LEAST:
                     raise
@@ -116,12 +137,23 @@ def _put_all(pccs: "RemotePccs", file: "Parts", journal: "Journal | None", most:
                 continue
             requests += 1
             start = cut.end
+            if told is not None:
+                left_out.update(_counted(told.why, told.number))
             if journal is not None:
-                journal.note({"done": start})
+                journal.note({"done": start, "left_out": told.why if told else ""})
             progress("putting", start, file.units)
     finally:
         progress.end()
-    return requests
+    return requests, dict(left_out)
+
+
+def _counted(why: object, number: int) -> dict[str, int]:
+    """`3 item expired, 2 item older` as numbers; what is not of that form stands as one number."""
+    parts = [part.partition(" ") for part in why.split(", ")] if isinstance(why, str) else []
+    found = {what: int(many) for many, _, what in parts if what and many.isdecimal()}
+    if number and sum(found.values()) != number:
+        return {"of several kinds": number}
+    return found
 
 
 def _cut(file: "Parts", start: int, limit: int, most: int) -> "tuple[Cut, bool]":
@@ -144,18 +176,8 @@ def _put_policy(
 
     if source is None or fmspc is None:
         raise click.UsageError("an appraisal policy needs --fmspc and --input")
-    try:
-        digits = bytes.fromhex(fmspc.strip())
-    except ValueError:
-        digits = b""
-    if len(digits) != 6:
-        raise ConfigError(
-            "fmspc-hex",
-            f"{fmspc[:20]!r} is not 12 hex digits",
-            where="--fmspc",
-            mend="`dcap inspect QUOTE --field fmspc` prints a quote's",
-        )
+    named = arguments.fmspc(fmspc)
     text = files.read_whole(Path(source), _LARGEST_POLICY).decode("latin-1").strip()
     pccs = remote(flags)
-    identity = pccs.set_policy(digits.hex().upper(), text, is_default=is_default)
+    identity = pccs.set_policy(named.hex().upper(), text, is_default=is_default)
     output.emit({"id": identity, "url": pccs.base}, [identity], as_json=as_json)

@@ -5,14 +5,13 @@ has published something and nobody wants to wait.
 """
 
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 
 from dcap.api.pccs_admin import RefreshRequest
 from dcap.api.pccs_responses import PccsRefusal
 from dcap.cli import output
-from dcap.cli.pccs_access import TOKEN, network, pccs_options, secret
+from dcap.cli.pccs_access import TOKEN, explained, network, own_certificate, pccs_options, secret
 from dcap.errors import ConfigError
 
 _UNAUTHORISED = 401
@@ -39,14 +38,15 @@ def refresh(*, fmspc: str | None, as_json: bool, **flags: Any) -> None:
     Exit status: 0 everything was renewed; 1 the token is refused; 6 some could not be (the service's
     log, and `dcap pccs status`, say which and why), or no answer.
     """
-    from dcap.cli.pccs_status import own_certificate  # noqa: PLC0415 - none of it is for --help
+    from dcap.pccs.causes import CAUSES  # noqa: PLC0415 - only who connects needs it
+    from dcap.pccs.client.remote import mend_of  # noqa: PLC0415
+    from dcap.sources.endpoint import origin_of  # noqa: PLC0415
 
-    parts = urlsplit(flags["url"])
-    origin = f"{parts.scheme}://{parts.netloc}"
+    origin = origin_of(flags["url"])
     token = secret(flags["token_file"], TOKEN, "Admin token")
     asked = RefreshRequest(token=token, certificates=fmspc is not None, fmspcs=_named(fmspc))
-    connect = network(flags, ca=own_certificate(flags, parts.hostname), attempts=1)
-    answer = connect.handler(origin)(asked.to_http())
+    connect = network(flags, ca=own_certificate(flags["url"], flags["data"]), attempts=1)
+    answer = explained(connect.handler)(origin)(asked.to_http())
     if answer.status == _UNAUTHORISED:
         raise ConfigError(
             "pccs-token-refused",
@@ -56,11 +56,24 @@ def refresh(*, fmspc: str | None, as_json: bool, **flags: Any) -> None:
         )
     if answer.status != 200:
         error = PccsRefusal.from_http(answer).error()
-        failed = answer.header("Dcap-Failed")
+        failed, cause = answer.header("Dcap-Failed"), answer.header("Dcap-Cause") or ""
         if failed:
-            error.what += f"; {failed} could not be renewed ({answer.header('Dcap-Cause')})"
+            error.what += f"; {failed} could not be renewed ({cause})"
+        elif cause in CAUSES:
+            error.what += f"; {CAUSES[cause].what}"
+        if cause in CAUSES:
+            error.mend = mend_of(cause)
         raise error
-    output.emit({"renewed": True}, ["renewed"], as_json=as_json)
+    revoked = int(answer.header("Dcap-Revoked") or 0)
+    renewed = int(answer.header("Dcap-Renewed") or 0)
+    what = "machine" if fmspc is not None else "item"
+    # Intel's PCCS gives no number.
+    lines = [f"renewed: {renewed} {what}{'' if renewed == 1 else 's'}" if renewed else "renewed"]
+    if revoked:
+        lines.append(f"{revoked} of the machines have no certificate left: Intel revoked them all")
+    output.emit(
+        {"renewed": True, "count": renewed, "without_certificate": revoked}, lines, as_json=as_json
+    )
 
 
 def _named(fmspc: str | None) -> tuple[str, ...]:

@@ -1,36 +1,48 @@
 """`dcap pccs serve`: the service, until SIGTERM or SIGINT; SIGHUP reads settings and TLS again.
 
 The first start makes everything it needs. Once it answers, it says where, on stdout; tokens that it
-made are shown on stderr, once. Not here: what the settings mean (`pccs.config`).
+made are shown on stderr, once, or written to files. Not here: what the settings mean (`pccs.config`).
 """
 
 import os
+import socket
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from dcap.cli import output
-from dcap.cli.pccs_settings import require_server, settings_options
+from dcap.cli.pccs_settings import require_server, settings_of, settings_options
+from dcap.errors import ConfigError
 from dcap.pccs.config import read_settings
 from dcap.pccs.listener import listen
 from dcap.pccs.setting_table import Settings
 
+if TYPE_CHECKING:
+    from dcap.pccs.auth import Role
+
 
 @click.command("serve")
 @settings_options()
+@click.option(
+    "--tokens-to",
+    metavar="DIR",
+    help="Write the tokens that the first start makes to DIR/user.token and DIR/admin.token, for "
+    "their owner alone, and show none.",
+)
 @click.option("--json", "as_json", is_flag=True, help="When ready, print one line of JSON.")
-def serve(*, as_json: bool, **flags: Any) -> None:
+def serve(*, tokens_to: str | None, as_json: bool, **flags: Any) -> None:
     """Serve SGX and TDX collateral on https://localhost:8081, in place of Intel's PCCS.
 
-    The first start makes a TLS key and certificate and two tokens, and shows the tokens once. What every
-    setting is for, also those that have no flag, and what happens when one is wrong:
-    docs/reference/pccs-settings.md.
+    The first start makes a TLS key and certificate and two tokens, and shows the tokens once (or see
+    --tokens-to). `dcap pccs config` shows every setting, also those that have no flag.
     """
     require_server()
-    settings = read_settings(flags)
+    settings = settings_of(flags)
     if settings.insecure_test_root is not None:
         output.warn(
             f"believing the test root of {settings.insecure_test_root}: "
@@ -41,7 +53,13 @@ def serve(*, as_json: bool, **flags: Any) -> None:
     from dcap.pccs import supervisor  # noqa: PLC0415 - slow to load
 
     settings = msgspec.structs.replace(settings, port=listener.getsockname()[1])
-    made = _prepare(settings)
+    try:
+        made = _prepare(
+            settings, _show_token if tokens_to is None else _token_files(Path(tokens_to))
+        )
+    except BaseException:
+        listener.close()
+        raise
 
     def ready() -> None:
         value = _value(settings)
@@ -54,22 +72,41 @@ def serve(*, as_json: bool, **flags: Any) -> None:
     sys.exit(status)
 
 
-def _prepare(settings: Settings) -> bool:
+def _prepare(settings: Settings, show: "Callable[[Role, str], None]") -> bool:
     """The first start's work; whether a certificate was made."""
     from dcap.pccs.assembly import prepare  # noqa: PLC0415 - slow to load
-    from dcap.pccs.store.store import Store  # noqa: PLC0415
 
-    prepared = prepare(settings, at=datetime.now(UTC))
-    if settings.workers > 1:
-        Store.open(settings.database_url).close()  # made once, before there are several
-    for role, token in prepared.tokens.items():
-        click.echo(f"{role} token (shown this once): {token}", err=True)
-    return prepared.made_certificate
+    return prepare(settings, at=datetime.now(UTC), show=show).made_certificate
+
+
+def _show_token(role: str, token: str) -> None:
+    click.echo(f"{role} token (shown this once): {token}", err=True)
+
+
+def _token_files(folder: Path) -> "Callable[[Role, str], None]":
+    """Write each token, before it is kept, to a file of its own; none is written over."""
+    from dcap.pccs.client import files  # noqa: PLC0415 - the first start alone needs it
+
+    def write(role: str, token: str) -> None:
+        file = folder / f"{role}.token"
+        try:
+            files.write_chunks(file, [f"{token}\n".encode()])
+        except ConfigError as error:
+            error.mend = (
+                "a token of before, or of another service: move it away, or name another folder"
+            )
+            raise
+        click.echo(f"{role} token: {file.absolute()}", err=True)
+
+    return write
 
 
 def _value(settings: Settings) -> dict[str, Any]:
-    host = settings.host
-    name = "localhost" if host in ("127.0.0.1", "::1", "0.0.0.0", "::", "") else host  # noqa: S104
+    name = settings.host
+    if name in ("127.0.0.1", "::1"):
+        name = "localhost"
+    elif name in ("0.0.0.0", "::", ""):  # noqa: S104 - what others ask it by; the certificate has it
+        name = socket.gethostname() or "localhost"
     bracketed = f"[{name}]" if ":" in name else name
     origin = f"https://{bracketed}:{settings.port}"
     return {
@@ -83,6 +120,10 @@ def _value(settings: Settings) -> dict[str, Any]:
     }
 
 
+def _upstream(settings: Settings) -> str:
+    return "not asked" if settings.mode == "offline" else ", ".join(settings.upstream)
+
+
 def _lines(settings: Settings, value: dict[str, Any], *, made: bool) -> list[str]:
     lines = [
         f"serving      {value['url']}",
@@ -90,7 +131,7 @@ def _lines(settings: Settings, value: dict[str, Any], *, made: bool) -> list[str
         f"certificate  {value['certificate']}{' (made now; clients pin it)' if made else ''}",
         f"data         {value['data']}",
         f"mode         {value['mode']}",
-        f"upstream     {', '.join(settings.upstream)}",
+        f"upstream     {_upstream(settings)}",
     ]
     if settings.host in ("127.0.0.1", "::1", "localhost"):
         lines.append("             this machine alone can connect; --host 0.0.0.0 lets others in")

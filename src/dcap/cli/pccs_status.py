@@ -4,26 +4,36 @@ Both ask the service itself, and need no token: what it says of itself names no 
 same for Prometheus, which asks `/metrics`.
 """
 
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 import msgspec
 
-from dcap.api.http import HttpRequest
+from dcap.api.http import HttpRequest, HttpResponse
 from dcap.cli import output
-from dcap.cli.pccs_access import network, tls_options
+from dcap.cli.pccs_access import (
+    DEFAULT_URL,
+    brief_options,
+    explained,
+    network,
+    own_certificate,
+)
 from dcap.errors import Unavailable
+from dcap.pccs.causes import CAUSES
 
-DEFAULT_URL = "https://localhost:8081"
 EXPIRING, UNREACHABLE = 4, 6
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _ROWS = 12
+#: A state of `status.json` in the words of `dcap pccs status`.
+STATES = {
+    "closed": "in use",
+    "probing": "in use, after a rest",
+    "throttled": "waits, as it was asked to",
+    "resting": "rests after failures",
+}
+_INTEL = "intel"
 
 _URL = click.option(
     "-u",
@@ -45,7 +55,7 @@ _DATA = click.option(
 @click.command("status")
 @_URL
 @_DATA
-@tls_options
+@brief_options
 @click.option(
     "--all", "every", is_flag=True, help="Show every item, not those alone that end first."
 )
@@ -62,12 +72,13 @@ def status(*, every: bool, as_json: bool, **flags: Any) -> None:
 @click.command("check")
 @_URL
 @_DATA
-@tls_options
+@brief_options
 @click.option(
     "--days",
     type=click.FloatRange(0),
     default=3.0,
     show_default=True,
+    metavar="DAYS",
     help="Collateral that ends sooner is a problem.",
 )
 @click.option(
@@ -75,6 +86,7 @@ def status(*, every: bool, as_json: bool, **flags: Any) -> None:
     type=click.FloatRange(0),
     default=14.0,
     show_default=True,
+    metavar="DAYS",
     help="The same for the service's TLS certificate.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -82,25 +94,24 @@ def check(*, days: float, tls_days: float, as_json: bool, **flags: Any) -> None:
     """Say whether all is well, for monitoring: one line a problem, and the exit status.
 
     Exit status: 0 all is well; 4 collateral or the TLS certificate has expired or will soon; 6 the
-    service does not answer, or its database does not.
+    service does not answer or is not ready, its upstream fails, or it keeps nothing and fetches nothing.
     """
     now = asked(flags)
-    found = list(problems(now, days=days, tls_days=tls_days))
+    failed = [*unready(flags), *failures(now)]
+    found = [*failed, *problems(now, days=days, tls_days=tls_days)]
     value = {"ok": not found, "problems": found, "items": now["kept"]["items"]}
-    kept = f"{now['kept']['items']} items, {now['kept']['platforms']} platforms"
-    lines = [f"FAIL {one}" for one in found] or [f"ok   {kept}; nothing ends within {days:g} days"]
-    output.emit(value, lines, as_json=as_json)
-    sys.exit(EXPIRING if found else 0)
+    lines = [f"FAIL {one}" for one in found]
+    output.emit(
+        value,
+        lines or [f"ok   {_kept(now)}; nothing ends within {days:g} days"],
+        as_json=as_json,
+    )
+    sys.exit(UNREACHABLE if failed else EXPIRING if found else 0)
 
 
 def asked(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """What the service says of itself. Raises `Unavailable`."""
-    url = str(flags["url"])
-    parts = urlsplit(url)
-    origin = f"{parts.scheme}://{parts.netloc}"
-    answer = network(flags, ca=own_certificate(flags, parts.hostname), attempts=1).handler(origin)(
-        HttpRequest(target="/status.json")
-    )
+    """What the service says of itself. Raises `ConfigError` (`source-url`), `Unavailable`."""
+    answer, origin = _ask(flags, "/status.json")
     try:
         if answer.status == 200:
             return msgspec.json.decode(answer.body, type=dict[str, Any])
@@ -115,19 +126,51 @@ def asked(flags: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def own_certificate(flags: Mapping[str, Any], host: str | None) -> Path | None:
-    """The certificate that a service of this machine made for itself."""
-    from dcap.pccs.config import default_data  # noqa: PLC0415 - only who connects needs it
+def _ask(flags: Mapping[str, Any], target: str) -> tuple[HttpResponse, str]:
+    from dcap.sources.endpoint import origin_of  # noqa: PLC0415 - only who connects needs it
 
-    folder = Path(flags["data"]) if flags["data"] else default_data(os.environ)
-    file = folder / "tls_certificate.pem"
-    is_here = host in _LOOPBACK or bool(flags["data"])
-    return file if is_here and os.access(file, os.R_OK) else None
+    url = str(flags["url"])
+    origin = origin_of(url)
+    connect = network(flags, ca=own_certificate(url, flags["data"]), attempts=1).handler
+    return explained(connect)(origin)(HttpRequest(target=target)), origin
+
+
+def unready(flags: Mapping[str, Any]) -> Iterator[str]:
+    """Why clients should not be sent there, by its own word."""
+    answer, _ = _ask(flags, "/healthz/ready")
+    if answer.status == 200:
+        return
+    try:
+        checks = msgspec.json.decode(answer.body, type=dict[str, Any])["checks"]
+        yield from (f"not ready: {what}" for what in checks.values() if what != "ok")
+    except (msgspec.MsgspecError, KeyError, AttributeError):
+        yield f"not ready: /healthz/ready answers HTTP {answer.status}"
+
+
+def failures(now: Mapping[str, Any]) -> Iterator[str]:
+    """What keeps it from serving, or from going on to."""
+    mode = str(now["mode"]).lower()
+    if mode != "lazy" and not now["kept"]["items"]:
+        how = "bring collateral in: dcap pccs put" if mode == "offline" else "register a machine"
+        yield f"nothing is kept, and mode {mode} fetches nothing by itself: {how}"
+    if mode == "offline":
+        return
+    for one in now["upstream"]:
+        cause = one.get("failing")
+        if cause:
+            said = CAUSES[cause].what if cause in CAUSES else cause
+            yield f"upstream {one['name']}: {said} [{cause}]"
+        elif one["state"] == "resting":
+            yield f"upstream {one['name']} {STATES['resting']}"
 
 
 def problems(now: Mapping[str, Any], *, days: float, tls_days: float) -> Iterator[str]:
-    """What is wrong, or soon will be."""
+    """What has ended, or soon will."""
     for item in now["items"]:
+        if item.get("early"):
+            yield f"{item['key']} was issued in the future, and is not served: is the clock right?"
+        if item.get("oversized"):
+            yield f"{item['key']} is larger than Intel's quote provider can take, which aborts over it"
         left = item["days_left"]
         if left is not None and left < days:
             when = f"ends in {left:.1f} days" if left > 0 else f"has expired ({item['expires']})"
@@ -141,18 +184,36 @@ def problems(now: Mapping[str, Any], *, days: float, tls_days: float) -> Iterato
             yield f"the TLS certificate ends in {left:.1f} days ({expires})"
 
 
+def _kept(now: Mapping[str, Any]) -> str:
+    kept = now["kept"]
+    return f"{_counted(kept['items'], 'item')}, {_counted(kept['platforms'], 'platform')}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def _lines(now: Mapping[str, Any], rows: int | None) -> Iterator[str]:
     kept, queue, answers = now["kept"], now["queue"], now["answers"]
-    yield f"service    dcap {now['version']}, mode {now['mode']}, {now['store']}"
-    yield f"kept       {kept['items']} items, {kept['platforms']} platforms"
+    mode = str(now["mode"]).lower()
+    yield f"service    dcap {now['version']}, mode {mode}, {now['store']}"
+    if now["trust_root"] != _INTEL:
+        yield "trust      a TEST ROOT: whoever holds its key can make anything look genuine"
+    yield f"kept       {_kept(now)}"
+    if "seen" in kept:
+        day, month = _counted(kept["seen"]["day"], "platform"), kept["seen"]["month"]
+        yield f"seen       {day} within a day, {month} within 30 days"
     yield f"queue      {queue['NEW']} waiting, {queue['NOT_AVAILABLE']} without certificates"
     ratio = answers["hit_ratio"]
-    share = "" if ratio is None else f" ({ratio:.1%} ready)"
-    yield f"answers    {answers['ready']} ready, {answers['computed']} computed{share}"
+    share = "" if ratio is None else f" ({ratio:.1%} from memory)"
+    yield f"answers    {answers['ready']} from memory, {answers['computed']} worked out{share}"
     for one in now["upstream"]:
         causes = ", ".join(f"{cause} {count}" for cause, count in one["causes"].items())
         said = f"; failures: {causes}" if causes else ""
-        yield f"upstream   {one['name']}: {one['state']}, {one['fetched']} fetched{said}"
+        state = "not asked" if mode == "offline" else STATES.get(one["state"], one["state"])
+        if one.get("failing") and state == STATES["closed"]:
+            state = f"fails ({one['failing']})"
+        yield f"upstream   {one['name']}: {state}, {one['fetched']} fetched{said}"
     yield f"TLS        until {now['tls'].get('expires', '?')}, sha256 {now['tls'].get('sha256', '?')}"
     for item in now["items"][:rows]:
         left = item["days_left"]

@@ -5,12 +5,16 @@ are hashes. Not here: what a token allows (`pccs.auth`, `pccs.handler`).
 """
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dcap.cli import arguments, output
-from dcap.cli.pccs_settings import settings_options
+from dcap.cli.pccs_settings import expect_service, settings_of, settings_options
+from dcap.pccs.setting_table import Settings
+
+if TYPE_CHECKING:
+    from dcap.pccs.auth import Tokens
 
 _LONGEST = 4096
 
@@ -37,16 +41,33 @@ def token() -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def new(*, name: str, role: str, from_file: str | None, as_json: bool, **flags: Any) -> None:
-    """Make a token called NAME, and show it for the only time."""
+    """Make a token called NAME, and show it for the only time. A service must have run on the folder."""
     chosen = None
     if from_file is not None:
         chosen = arguments.read_input(from_file, _LONGEST).decode("latin-1").strip()
-    kept = _tokens(flags)
-    made = kept.new(
-        name, "admin" if role == "admin" else "user", at=datetime.now(UTC), chosen=chosen
+    settings = _settings(flags)
+    kept = _tokens(settings)
+    click.echo(f"a token of the service of {settings.data.absolute()}:", err=True)
+
+    def tell(made: str | None) -> None:
+        lines = [f"{name}: kept"] if made is None else [made]
+        output.emit({"name": name, "role": role, "token": made}, lines, as_json=as_json)
+
+    # Shown, and then kept: a token that counts and that nobody saw is worth nothing.
+    show = tell if chosen is None else _is_known
+    kept.new(
+        name,
+        "admin" if role == "admin" else "user",
+        at=datetime.now(UTC),
+        chosen=chosen,
+        show=show,
     )
-    value = {"name": name, "role": role, "token": made if chosen is None else None}
-    output.emit(value, [made] if chosen is None else [f"{name}: kept"], as_json=as_json)
+    if chosen is not None:
+        tell(None)
+
+
+def _is_known(_: str) -> None:
+    """One of one's own choice need not be shown."""
 
 
 @token.command("list")
@@ -54,7 +75,7 @@ def new(*, name: str, role: str, from_file: str | None, as_json: bool, **flags: 
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def list_(*, as_json: bool, **flags: Any) -> None:
     """List the tokens by name. Hashes that stand in settings are not among them."""
-    found = _tokens(flags).all()
+    found = _tokens(_settings(flags)).all()
     value = [
         {"name": one.name, "role": one.role, "created": one.created.isoformat(timespec="seconds")}
         for one in found
@@ -68,15 +89,27 @@ def list_(*, as_json: bool, **flags: Any) -> None:
 @click.argument("name")
 def revoke(*, name: str, **flags: Any) -> None:
     """Forget the token called NAME."""
-    _tokens(flags).revoke(name)
+    settings = _settings(flags)
+    kept = _tokens(settings)
+    kept.revoke(name)
     output.emit({"revoked": name}, [f"{name}: revoked"], as_json=False)
+    if not settings.admin_token_hash and not any(one.role == "admin" for one in kept.all()):
+        output.warn(
+            "no admin token is left, but for a hash in the service's own settings: nobody can import, "
+            "and it is not ready; `dcap pccs token new NAME --role admin` makes one"
+        )
 
 
-def _tokens(flags: dict[str, Any]) -> Any:  # noqa: ANN401 - pccs.auth.Tokens
+def _settings(flags: dict[str, Any]) -> Settings:
+    """Those of a service that has run. Raises `ConfigError` (`store-missing`)."""
+    settings = settings_of(flags)
+    expect_service(settings)
+    return settings
+
+
+def _tokens(settings: Settings) -> "Tokens":
     from dcap.pccs.auth import Tokens  # noqa: PLC0415 - none of it is for --help
-    from dcap.pccs.config import read_settings  # noqa: PLC0415
     from dcap.pccs.private_files import make_folder  # noqa: PLC0415
 
-    settings = read_settings(flags)
     make_folder(settings.data)
     return Tokens(settings.tokens_file)

@@ -3,7 +3,8 @@
 The profile: version 3, ecdsa-with-SHA256, a P-256 key on the *named* curve as an uncompressed point.
 Anything else is refused, so an explicit-parameter key (CVE-2020-0601) cannot even be represented.
 What the extensions say is read; whether it permits what the certificate is used for is decided in
-`verification.chain`. Not here: TLS certificates, path building, signatures.
+`verification.chain`. Not here: the form of the extensions (`certificate_extensions`), TLS certificates,
+path building, signatures.
 
 Source: Intel "PCK Certificate and Certificate Revocation List Profile Specification"; RFC 5280.
 """
@@ -11,13 +12,45 @@ Source: Intel "PCK Certificate and Certificate Revocation List Profile Specifica
 from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
 
 import msgspec
 
 from dcap.errors import FormatError
 from dcap.formats import der, pem
+from dcap.formats.certificate_extensions import (
+    CRL_SIGN,
+    DIGITAL_SIGNATURE,
+    KEY_CERT_SIGN,
+    SGX_EXTENSION,
+    Extension,
+    authority_key_id,
+    profile_extensions,
+    read_extensions,
+    write_authority_key_id,
+)
 from dcap.formats.remembered import remembered
+
+__all__ = [
+    "CRL_SIGN",
+    "DIGITAL_SIGNATURE",
+    "ECDSA_WITH_SHA256",
+    "KEY_CERT_SIGN",
+    "MAX_SIZE",
+    "P256_SPKI_PREFIX",
+    "SGX_EXTENSION",
+    "Certificate",
+    "Extension",
+    "algorithm",
+    "authority_key_id",
+    "common_name",
+    "profile_extensions",
+    "write_authority_key_id",
+    "write_chain",
+    "write_name",
+    "write_public_key",
+    "write_signed",
+    "write_tbs",
+]
 
 #: No certificate of the profile comes near it.
 MAX_SIZE = 16 * 1024
@@ -30,17 +63,6 @@ _SPKI_SIZE = len(P256_SPKI_PREFIX) + 64
 _VERSION_3 = bytes.fromhex("a003020102")
 
 _COMMON_NAME = bytes.fromhex("0603550403")
-_BASIC_CONSTRAINTS = bytes.fromhex("551d13")
-_KEY_USAGE = bytes.fromhex("551d0f")
-_AUTHORITY_KEY_ID = bytes.fromhex("551d23")
-_SUBJECT_KEY_ID = bytes.fromhex("551d0e")
-_CRL_DISTRIBUTION_POINTS = bytes.fromhex("551d1f")
-#: 1.2.840.113741.1.13.1, Intel's SGX extension (`pck_extensions`).
-SGX_EXTENSION = bytes.fromhex("2a864886f84d010d01")
-
-KEY_CERT_SIGN = 5
-CRL_SIGN = 6
-DIGITAL_SIGNATURE = 0
 
 
 class Certificate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -112,10 +134,20 @@ def write_chain(certificates: Iterable[Certificate]) -> bytes:
 @lru_cache(maxsize=256)
 def common_name(name: bytes) -> str:
     """The common name inside a DER Name; empty where there is none or it is not text."""
-    at = name.find(_COMMON_NAME)
+    return _attribute(name, _COMMON_NAME)
+
+
+def organization(name: bytes) -> str:
+    """The organization inside a DER Name; empty where there is none or it is not text."""
+    return _attribute(name, _ORGANIZATION_NAME)
+
+
+def _attribute(name: bytes, kind: bytes) -> str:
+    """The first attribute of a kind, given as its type's DER."""
+    at = name.find(kind)
     if at < 0:
         return ""
-    at += len(_COMMON_NAME)
+    at += len(kind)
     tag = name[at] if at < len(name) else 0
     if tag not in (der.UTF8_STRING, der.PRINTABLE_STRING):
         return ""
@@ -154,7 +186,7 @@ def _parse(data: bytes) -> Certificate:
     public_key = data[at + len(P256_SPKI_PREFIX) : at + _SPKI_SIZE]
     extensions_at, extensions_end = der.span(data, at + _SPKI_SIZE, tbs_end, 0xA3)
     der.closed(extensions_end, tbs_end, "certificate's signed part")
-    meaning: dict[str, Any] = _meaning(_extensions(data, extensions_at, extensions_end))
+    meaning = read_extensions(data, extensions_at, extensions_end)
     at = algorithm(data, tbs_end)
     signature, at = der.span(data, at, end, der.BIT_STRING)
     der.closed(at, end, "certificate")
@@ -183,132 +215,11 @@ def algorithm(data: bytes, at: int) -> int:
     return at + len(ECDSA_WITH_SHA256)
 
 
-def _extensions(data: bytes, at: int, end: int) -> dict[bytes, tuple[bool, bytes]]:
-    """Every extension by its OID's content: (critical, value)."""
-    found: dict[bytes, tuple[bool, bytes]] = {}
-    at, stop = der.span(data, at, end, der.SEQUENCE)
-    der.closed(stop, end, "extensions")
-    while at < end:
-        inner, at = der.span(data, at, end, der.SEQUENCE)
-        start, inner = der.span(data, inner, at, der.OBJECT_IDENTIFIER)
-        oid = data[start:inner]
-        critical = False
-        if inner < at and data[inner] == der.BOOLEAN:
-            start, inner = der.span(data, inner, at, der.BOOLEAN)
-            critical = der.boolean(data, start, inner)
-        start, inner = der.span(data, inner, at, der.OCTET_STRING)
-        der.closed(inner, at, "extension")
-        if oid in found:
-            raise FormatError("certificate", "an extension occurs twice", where=f"byte {start}")
-        found[oid] = (critical, data[start:inner])
-    return found
-
-
-_KNOWN = {
-    _BASIC_CONSTRAINTS,
-    _KEY_USAGE,
-    _AUTHORITY_KEY_ID,
-    _SUBJECT_KEY_ID,
-    _CRL_DISTRIBUTION_POINTS,
-    SGX_EXTENSION,
-}
-
-
-def _meaning(extensions: dict[bytes, tuple[bool, bytes]]) -> dict[str, object]:
-    is_ca: bool | None = None
-    path_length: int | None = None
-    if (found := extensions.get(_BASIC_CONSTRAINTS)) is not None:
-        is_ca, path_length = _basic_constraints(found[1])
-    usage = extensions.get(_KEY_USAGE)
-    key_id = extensions.get(_SUBJECT_KEY_ID)
-    issuer_key_id = extensions.get(_AUTHORITY_KEY_ID)
-    points = extensions.get(_CRL_DISTRIBUTION_POINTS)
-    sgx = extensions.get(SGX_EXTENSION)
-    return {
-        "is_ca": is_ca,
-        "path_length": path_length,
-        "key_usage": None if usage is None else _key_usage(usage[1]),
-        "authority_key_id": None if issuer_key_id is None else authority_key_id(issuer_key_id[1]),
-        "subject_key_id": None if key_id is None else _octets(key_id[1]),
-        "crl_distribution_point": None if points is None else _first_uri(points[1]),
-        "sgx_extension": None if sgx is None else sgx[1],
-        "unknown_critical": any(c and oid not in _KNOWN for oid, (c, _) in extensions.items()),
-    }
-
-
-def _basic_constraints(value: bytes) -> tuple[bool, int | None]:
-    at, end = der.whole(value, der.SEQUENCE)
-    if at == end:
-        return False, None
-    is_ca = False
-    if value[at] == der.BOOLEAN:
-        start, at = der.span(value, at, end, der.BOOLEAN)
-        is_ca = der.boolean(value, start, at)
-    if at == end:
-        return is_ca, None
-    start, at = der.span(value, at, end, der.INTEGER)
-    der.closed(at, end, "basic constraints")
-    return is_ca, der.unsigned(value, start, at)
-
-
-@lru_cache(maxsize=64)
-def _key_usage(value: bytes) -> frozenset[int]:
-    start, end = der.whole(value, der.BIT_STRING)
-    bits = value[start + 1 : end]
-    return frozenset(
-        8 * i + j for i, octet in enumerate(bits) for j in range(8) if octet & (0x80 >> j)
-    )
-
-
-def _octets(value: bytes) -> bytes:
-    start, end = der.whole(value, der.OCTET_STRING)
-    return value[start:end]
-
-
-def authority_key_id(value: bytes) -> bytes | None:
-    """The keyIdentifier of an AuthorityKeyIdentifier, where it has one."""
-    at, end = der.whole(value, der.SEQUENCE)
-    if at == end or value[at] != 0x80:
-        return None
-    start, stop = der.span(value, at, end, 0x80)
-    return value[start:stop]
-
-
-def _first_uri(value: bytes) -> str | None:
-    """The first distribution point's URI; other shapes (names, reasons) are not followed."""
-    at, end = der.whole(value, der.SEQUENCE)
-    for tag in (der.SEQUENCE, 0xA0, 0xA0):
-        if at >= end or value[at] != tag:
-            return None
-        at, end = der.span(value, at, end, tag)
-    if at >= end or value[at] != 0x86:
-        return None
-    start, stop = der.span(value, at, end, 0x86)
-    return value[start:stop].decode("ascii", "replace")
-
-
 # The writer, from the same constants as the reader.
 
 _ORGANIZATION_NAME, _LOCALITY_NAME, _STATE_NAME, _COUNTRY_NAME = (
     bytes.fromhex("06035504") + bytes((n,)) for n in (10, 7, 8, 6)
 )
-
-
-class Extension(msgspec.Struct, frozen=True, gc=False):
-    """One extension to be written: its OID's content, its value, whether it is critical."""
-
-    oid: bytes
-    value: bytes
-    critical: bool = False
-
-    def to_der(self) -> bytes:
-        """SEQUENCE { OID, critical BOOLEAN DEFAULT FALSE, OCTET STRING }."""
-        critical = b"\x01\x01\xff" if self.critical else b""
-        return der.sequence(
-            der.element(der.OBJECT_IDENTIFIER, self.oid),
-            critical,
-            der.element(der.OCTET_STRING, self.value),
-        )
 
 
 def write_name(common_name: str, organization: str) -> bytes:
@@ -331,39 +242,6 @@ def write_name(common_name: str, organization: str) -> bytes:
 def write_public_key(public_key: bytes) -> bytes:
     """SubjectPublicKeyInfo of X‖Y on the named curve P-256."""
     return P256_SPKI_PREFIX + public_key
-
-
-def profile_extensions(
-    *,
-    authority_key_id: bytes,
-    subject_key_id: bytes,
-    crl_url: str,
-    is_ca: bool,
-    path_length: int | None = None,
-    sgx_extension: bytes | None = None,
-) -> list[Extension]:
-    """The extensions of Intel's profile, in Intel's order."""
-    usage = b"\x03\x02\x01\x06" if is_ca else b"\x03\x02\x06\xc0"
-    constraints = b"\x01\x01\xff" if is_ca else b""
-    if path_length is not None:
-        constraints += der.integer(path_length)
-    uri = der.element(0x86, crl_url.encode())
-    points = der.sequence(der.sequence(der.element(0xA0, der.element(0xA0, uri))))
-    found = [
-        Extension(_AUTHORITY_KEY_ID, write_authority_key_id(authority_key_id)),
-        Extension(_CRL_DISTRIBUTION_POINTS, points),
-        Extension(_SUBJECT_KEY_ID, der.element(der.OCTET_STRING, subject_key_id)),
-        Extension(_KEY_USAGE, usage, critical=True),
-        Extension(_BASIC_CONSTRAINTS, der.sequence(constraints), critical=True),
-    ]
-    if sgx_extension is not None:
-        found.append(Extension(SGX_EXTENSION, sgx_extension))
-    return found
-
-
-def write_authority_key_id(key_id: bytes) -> bytes:
-    """AuthorityKeyIdentifier with a key identifier alone."""
-    return der.sequence(der.element(0x80, key_id))
 
 
 def write_tbs(

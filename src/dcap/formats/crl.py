@@ -23,6 +23,7 @@ from dcap.formats.certificate import (
     write_authority_key_id,
 )
 from dcap.formats.certificate import authority_key_id as read_authority_key_id
+from dcap.formats.certificate_extensions import list_extensions
 from dcap.formats.remembered import remembered
 
 #: About 100,000 revoked certificates.
@@ -31,6 +32,7 @@ MAX_SIZE = 4 * 1024 * 1024
 _VERSION_2 = bytes.fromhex("020101")
 _CRL_NUMBER = bytes.fromhex("551d14")
 _AUTHORITY_KEY_ID = bytes.fromhex("551d23")
+_KNOWN = {_CRL_NUMBER, _AUTHORITY_KEY_ID}
 
 
 class Crl(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -121,11 +123,10 @@ def _parse(data: bytes) -> Crl:
     if at < tbs_end and data[at] == der.SEQUENCE:
         entries, at = der.span(data, at, tbs_end, der.SEQUENCE)
         revoked = _revoked(data, entries, at)
-    extensions: dict[bytes, bytes] = {}
-    unknown_critical = False
+    extensions: dict[bytes, tuple[bool, bytes]] = {}
     if at < tbs_end:
         inner, at = der.span(data, at, tbs_end, 0xA0)
-        extensions, unknown_critical = _extensions(data, inner, at)
+        extensions = list_extensions(data, inner, at, "CRL")
     der.closed(at, tbs_end, "CRL's signed part")
     at = algorithm(data, tbs_end)
     signature, at = der.span(data, at, end, der.BIT_STRING)
@@ -142,9 +143,9 @@ def _parse(data: bytes) -> Crl:
         this_update=this_update,
         next_update=next_update,
         revoked_serials=revoked,
-        crl_number=None if number is None else _crl_number(number),
-        authority_key_id=None if key_id is None else read_authority_key_id(key_id),
-        unknown_critical=unknown_critical,
+        crl_number=None if number is None else _crl_number(number[1]),
+        authority_key_id=None if key_id is None else read_authority_key_id(key_id[1]),
+        unknown_critical=any(c and oid not in _KNOWN for oid, (c, _) in extensions.items()),
     )
 
 
@@ -168,28 +169,6 @@ def _revoked(data: bytes, at: int, end: int) -> frozenset[bytes]:
         der.unsigned(data, start, stop)
         serials.append(data[start:stop].lstrip(b"\0"))
     return frozenset(serials)
-
-
-def _extensions(data: bytes, at: int, end: int) -> tuple[dict[bytes, bytes], bool]:
-    found: dict[bytes, bytes] = {}
-    unknown_critical = False
-    at, stop = der.span(data, at, end, der.SEQUENCE)
-    der.closed(stop, end, "CRL extensions")
-    while at < end:
-        inner, at = der.span(data, at, end, der.SEQUENCE)
-        start, inner = der.span(data, inner, at, der.OBJECT_IDENTIFIER)
-        oid = data[start:inner]
-        critical = inner < at and data[inner] == der.BOOLEAN
-        if critical:
-            start, inner = der.span(data, inner, at, der.BOOLEAN)
-            critical = der.boolean(data, start, inner)
-        start, inner = der.span(data, inner, at, der.OCTET_STRING)
-        der.closed(inner, at, "CRL extension")
-        if oid in found:
-            raise FormatError("crl", "an extension occurs twice", where=f"CRL, byte {start}")
-        found[oid] = data[start:inner]
-        unknown_critical |= critical and oid not in (_CRL_NUMBER, _AUTHORITY_KEY_ID)
-    return found, unknown_critical
 
 
 _REASON_CODE = bytes.fromhex("551d15")

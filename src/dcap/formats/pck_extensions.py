@@ -7,7 +7,9 @@ seven under the Platform CA.
 Source: Intel PCK certificate and CRL profile, "SGX extensions"; `verification.md` §2.
 """
 
+import re
 from enum import IntEnum
+from typing import Final
 
 import msgspec
 
@@ -108,6 +110,11 @@ _CPU_SVN_MEMBER = 18
 
 @remembered(512)
 def _parse(data: bytes) -> PckExtensions:
+    return _parse_intels_own(data) or _parse_any(data)
+
+
+def _parse_any(data: bytes) -> PckExtensions:
+    """Every DER of the extension, whatever the order of its members; and every refusal."""
     fields: dict[str, object] = {}
     at, end = der.whole(data, der.SEQUENCE)
     while at < end:
@@ -206,6 +213,101 @@ def _member(oid: bytes, value: bytes) -> bytes:
 
 def _octet_string(value: bytes) -> bytes:
     return der.element(der.OCTET_STRING, value)
+
+
+# Intel's own DER: the writer's order of members, seven or (Processor CA) five. One expression reads it
+# in 4 µs instead of 20, and an import of machines reads ten of them a machine. It is made of what the
+# writer makes; what it does not match, or whose lengths do not add up, `_parse_any` reads or refuses.
+
+
+def _exactly(*elements: bytes) -> bytes:
+    return b"".join(re.escape(element) for element in elements)
+
+
+def _free(name: str, member: bytes, size: int, octets: bytes = b".") -> bytes:
+    """A member as the writer makes it, its last `size` octets free."""
+    return _exactly(member[:-size]) + b"(?P<%b>%b{%d})" % (name.encode(), octets, size)
+
+
+def _of_octets(oid: bytes) -> bytes:
+    name, size = _OCTETS[oid]
+    return _free(name, _member(oid, _octet_string(bytes(size))), size)
+
+
+def _component(number: int) -> bytes:
+    """A component SVN: one octet, from 0x80 on after a zero."""
+    low, high = (_member(_TCB + bytes((number,)), der.integer(svn))[:-1] for svn in (0, 0x80))
+    return b"(?:%b(?=[\0-\x7f])|%b(?=[\x80-\xff]))(.)" % (_exactly(low), _exactly(high))
+
+
+def _pce_svn() -> bytes:
+    """Up to 0x7fff, which is beyond any of Intel's."""
+    oid = _TCB + bytes((_PCE_SVN_MEMBER,))
+    low, high = (_member(oid, der.integer(svn)) for svn in (0, 0x80))
+    return b"(?:%b|%b(?P<high>\0[\x80-\xff]|[\x01-\x7f].))" % (
+        _free("low", low, 1, b"[\0-\x7f]"),
+        _exactly(high[:-2]),
+    )
+
+
+def _intels_own() -> re.Pattern[bytes]:
+    opened = b"\x30\x82(?P<%b>..)"
+    cpu_svn = _member(_TCB + bytes((_CPU_SVN_MEMBER,)), _octet_string(bytes(COMPONENTS)))
+    flags = [
+        _free(name, _member(_CONFIGURATION + bytes((i,)), b"\x01\x01\0"), 1, b"[\0\xff]")
+        for i, name in _FLAGS.items()
+    ]
+    size_of_flags = 3 * len(_member(_CONFIGURATION + b"\1", b"\x01\x01\0"))
+    configuration = _member(_CONFIGURATION, der.element(der.SEQUENCE, bytes(size_of_flags)))
+    return re.compile(
+        b"".join(
+            (
+                opened % b"whole",
+                _of_octets(_PPID),
+                opened % b"member" + _exactly(der.element(der.OBJECT_IDENTIFIER, _TCB)),
+                opened % b"tcb",
+                *(_component(number) for number in range(1, COMPONENTS + 1)),
+                _pce_svn(),
+                _free("cpu_svn", cpu_svn, COMPONENTS),
+                _of_octets(_PCE_ID),
+                _of_octets(_FMSPC),
+                _free("sgx_type", _member(_TYPE, der.integer(0, der.ENUMERATED)), 1, b"[\0-\2]"),
+                b"(?:" + _of_octets(_INSTANCE_ID),
+                _exactly(configuration[:-size_of_flags]),
+                *flags,
+                b")?",
+            )
+        ),
+        re.DOTALL,
+    )
+
+
+_INTELS_OWN: Final = _intels_own()
+_COMPONENTS_AT: Final = _INTELS_OWN.groupindex["tcb"]
+_SET: Final = {None: None, b"\0": False, b"\xff": True}
+
+
+def _parse_intels_own(data: bytes) -> PckExtensions | None:
+    found = _INTELS_OWN.fullmatch(data)
+    if found is None:
+        return None
+    tcb_end = found.end("cpu_svn")
+    for length, end in (("whole", len(data)), ("member", tcb_end), ("tcb", tcb_end)):
+        if int.from_bytes(found[length], "big") != end - found.end(length):
+            return None
+    return PckExtensions(
+        ppid=found["ppid"],
+        components=b"".join(found.groups()[_COMPONENTS_AT : _COMPONENTS_AT + COMPONENTS]),
+        pce_svn=int.from_bytes(found["low"] or found["high"], "big"),
+        cpu_svn=found["cpu_svn"],
+        pce_id=found["pce_id"],
+        fmspc=found["fmspc"],
+        sgx_type=found["sgx_type"][0],
+        platform_instance_id=found["platform_instance_id"],
+        dynamic_platform=_SET[found["dynamic_platform"]],
+        cached_keys=_SET[found["cached_keys"]],
+        smt_enabled=_SET[found["smt_enabled"]],
+    )
 
 
 def _wrong(what: str) -> FormatError:

@@ -7,6 +7,8 @@ Source: Intel PCKCertSelection; `pccs-and-pcs-api.md` §2.4.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
+from operator import ge
 from typing import NamedTuple
 
 
@@ -18,8 +20,10 @@ class Tcb(NamedTuple):
 
     def reaches(self, other: "Tcb") -> bool:
         """Whether no part of it is lower: a partial order, two TCBs may each not reach the other."""
-        return self.pce_svn >= other.pce_svn and all(
-            mine >= its for mine, its in zip(self.components, other.components, strict=True)
+        return (
+            self.pce_svn >= other.pce_svn
+            and len(self.components) == len(other.components)
+            and all(map(ge, self.components, other.components))
         )
 
 
@@ -30,14 +34,21 @@ def select(raw: Tcb, offered: Iterable[Tcb], levels: Iterable[Tcb]) -> Tcb | Non
     2. Each offered TCB under the first level that it reaches, the others last; highest first.
     3. The first, in that order, that the raw TCB reaches.
     """
-    ladder: list[Tcb] = []
-    for level in levels:
-        _insert(ladder, level)
+    ladder = _ladder(tuple(levels))
     shelves: list[list[Tcb]] = [[] for _ in range(len(ladder) + 1)]
     for tcb in offered:
         place = next((i for i, level in enumerate(ladder) if tcb.reaches(level)), len(ladder))
         _insert(shelves[place], tcb)
     return next((tcb for shelf in shelves for tcb in shelf if raw.reaches(tcb)), None)
+
+
+@lru_cache(maxsize=64)
+def _ladder(levels: tuple[Tcb, ...]) -> tuple[Tcb, ...]:
+    """Step 1, once for all machines of an FMSPC."""
+    ladder: list[Tcb] = []
+    for level in levels:
+        _insert(ladder, level)
+    return tuple(ladder)
 
 
 def _insert(descending: list[Tcb], tcb: Tcb) -> None:

@@ -32,8 +32,19 @@ _MAX_ANSWER: Final = 512 * 1024
 _ROW: Final = 600
 _MAX_AGE: Final = re.compile(r"max-age=(\d{1,9})")
 _LINE: Final = re.compile(
-    rb"GET /(?:sgx|tdx)/certification/v[34]/([a-z/]+)(?:\?[\x21-\x7e]*)? HTTP/1\.1", re.IGNORECASE
+    rb"GET /(?:sgx|tdx)/certification/v[34]/([a-z/]+)(?:\?([\x21-\x7e]*))? HTTP/1\.1", re.IGNORECASE
 )
+#: What the answers depend on. With another, or one of them twice, a line is one of endless many that
+#: have the same answer: whoever sends those would crowd out what is asked for.
+_PARAMETERS: Final = frozenset(
+    name.encode()
+    for name in (
+        *("qeid", "encrypted_ppid", "cpusvn", "pcesvn", "pceid", "ca", "encoding", "uri", "fmspc"),
+        *("update", "tcbEvaluationDataNumber", "platform", "clientid", "api-version"),
+    )
+)
+#: Of Azure's `clientid` and `api-version`, which say nothing but whose client asks.
+_LONGEST_NAME: Final = 32
 _TOPICS: Final[dict[bytes, Topic]] = {b"pckcert": "platforms", b"appraisalpolicy": "policies"}
 #: Queues and orders: every answer of theirs is another one.
 _NEVER: Final = frozenset({b"platforms", b"refresh", b"platformcollateral"})
@@ -53,9 +64,8 @@ class Ready:
         fields = tuple(one for one in response.headers if one[0].lower() not in _LEFT_OUT)
         common = write_fields(fields)
         self.head = b"\r\n" + common + b"Content-Length: %d\r\n" % len(response.body)
-        self.head_304 = b"\r\n" + write_fields(
-            one for one in fields if one[0].lower() != "content-type"
-        )
+        left_out = write_fields(one for one in fields if one[0].lower() == "content-type")
+        self.head_304 = (b"\r\n" + common).replace(b"\r\n" + left_out, b"\r\n", 1)
         self.body = response.body
         self.etag = (response.header("ETag") or "").encode()
         self.ready_until = now + min(seconds, age)
@@ -114,6 +124,8 @@ class Answers:
         age = _age(response)
         if match is None or response.status != 200 or since != self.generation:
             return
+        if not _is_of_its_own(match[2]):
+            return
         resource = match[1].lower().rstrip(b"/")
         topic = _TOPICS.get(resource, "items")
         if topic == "policies":
@@ -162,6 +174,23 @@ def parts_of(row: Ready, identity: bytes, known: bytes | None) -> tuple[bytes, .
     if known == row.etag:
         return _NOT_MODIFIED, identity, row.head_304, b""
     return None
+
+
+def _is_of_its_own(query: bytes | None) -> bool:
+    """Whether each parameter is one that the answer depends on, and stands once."""
+    if not query:
+        return query is None
+    pairs = [one.partition(b"=") for one in query.split(b"&", len(_PARAMETERS))]
+    names = {name for name, _, _ in pairs}
+    return (
+        len(names) == len(pairs)
+        and names <= _PARAMETERS
+        and all(
+            len(value) <= _LONGEST_NAME
+            for name, _, value in pairs
+            if name in (b"clientid", b"api-version")
+        )
+    )
 
 
 def _age(response: HttpResponse) -> int:

@@ -5,18 +5,25 @@
 
 Kept are hashes alone: SHA-512, as Intel's PCCS has them in its configuration, so that its tokens go on
 to work. That is enough for tokens of 256 random bits; chosen ones that could be guessed are refused. A
-token is shown once, when it is made. The file is read again when it changes, so that what `dcap pccs
-token` does counts at once. Tokens and hashes never stand in messages.
+token is shown once, when it is made, and kept only then: whoever is interrupted in between has seen a
+token that does not count, and no service has one that nobody knows. The file is read again when it
+changes, so that what `dcap pccs token` does counts at once; while it cannot be opened, what was read
+before holds. Tokens and hashes never stand in messages.
 
 Source: `pccs-and-pcs-api.md` §1.1.
 """
 
 import hashlib
 import hmac
+import os
+import pwd
 import secrets
+import stat
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
@@ -75,14 +82,23 @@ def is_weak(token: str) -> bool:
 class Tokens:
     """The tokens of a service: those of its file, and hashes from its settings. For threads."""
 
-    def __init__(self, file: Path, *, user: Iterable[str] = (), admin: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        file: Path,
+        *,
+        user: Iterable[str] = (),
+        admin: Iterable[str] = (),
+        report: Callable[[ConfigError], None] = lambda _: None,
+    ) -> None:
+        """`report` is told, once a change, that the file cannot be read."""
         self._file = file
+        self._report = report
         self._settings: Mapping[Role, tuple[str, ...]] = {
             "user": tuple(user),
             "admin": tuple(admin),
         }
         self._lock = threading.Lock()
-        self._stamp: tuple[int, int] | None = None
+        self._stamp: tuple[int, ...] | None = None
         self._kept: tuple[Token, ...] = ()
 
     def check(self, token: str | None, role: Role) -> bool:
@@ -101,18 +117,37 @@ class Tokens:
     def all(self) -> tuple[Token, ...]:
         """The tokens of the file. Raises `ConfigError` (`pccs-tokens`)."""
         try:
-            data = self._file.read_bytes()
+            with self._file.open("rb") as opened:
+                mode = os.fstat(opened.fileno()).st_mode
+                data = opened.read()
         except FileNotFoundError:
             return ()
         except OSError as error:
-            raise _unreadable(self._file, error.strerror or "") from None
+            raise _shut(self._file, error) from None
+        if mode & stat.S_IWOTH:
+            raise _unusable(self._file, "everybody may write it", f"chmod o-w {self._file}")
         try:
             return msgspec.json.decode(data, type=_File).tokens
         except msgspec.MsgspecError:
-            raise _unreadable(self._file, "it is damaged") from None
+            raise _unusable(
+                self._file,
+                "it is damaged",
+                "restore it; or remove it, and with it all tokens: new ones are made at the next start",
+            ) from None
 
-    def new(self, name: str, role: Role, *, at: datetime, chosen: str | None = None) -> str:
-        """Make a token; gives it, for the only time. Raises `ConfigError` (`pccs-token`)."""
+    def new(
+        self,
+        name: str,
+        role: Role,
+        *,
+        at: datetime,
+        chosen: str | None = None,
+        show: Callable[[str], None] = lambda _: None,
+    ) -> str:
+        """Make a token; gives it, for the only time. Raises `ConfigError` (`pccs-token`).
+
+        `show` is told it before it is kept: what it raises is raised, and nothing is kept.
+        """
         token = secrets.token_urlsafe(32) if chosen is None else chosen
         if is_weak(token):
             raise _refused(
@@ -121,9 +156,16 @@ class Tokens:
             )
         tokens = self.all()
         if any(one.name == name for one in tokens):
-            raise _refused(f'there is a token "{name}" already')
+            raise _refused(
+                f'there is a token "{name}" already',
+                f"choose another name; or revoke it first: dcap pccs token revoke {name}",
+            )
         if not name or len(name) > 64 or not name.isprintable():
-            raise _refused("its name is empty, longer than 64 characters, or not printable")
+            raise _refused(
+                "its name is empty, longer than 64 characters, or not printable",
+                "call it by its use, such as rack-7",
+            )
+        show(token)
         made = Token(name=name, role=role, hash=hash_of(token), created=at)
         self._write((*tokens, made))
         return token
@@ -133,12 +175,15 @@ class Tokens:
         tokens = self.all()
         rest = tuple(one for one in tokens if one.name != name)
         if len(rest) == len(tokens):
-            raise _refused(f'there is no token "{name}"')
+            raise _refused(f'there is no token "{name}"', "`dcap pccs token list` shows the names")
         self._write(rest)
 
-    def make_missing(self, *, at: datetime) -> dict[Role, str]:
-        """At the first start: a token for each role that has none; they are shown once."""
-        return {role: self.new(role, role, at=at) for role in ROLES if not self.has(role)}
+    def make_missing(self, *, at: datetime, show: Callable[[Role, str], None]) -> tuple[Role, ...]:
+        """At the first start: a token for each role that has none, shown before it is kept."""
+        missing = tuple(role for role in ROLES if not self.has(role))
+        for role in missing:
+            self.new(role, role, at=at, show=partial(show, role))
+        return missing
 
     def _write(self, tokens: tuple[Token, ...]) -> None:
         write_private(self._file, msgspec.json.encode(_File(tokens=tokens)) + b"\n")
@@ -151,31 +196,55 @@ class Tokens:
             if stamp != self._stamp:
                 try:
                     self._kept = self.all()
-                except ConfigError:
+                except _Shut as error:
+                    self._report(error)  # nobody has revoked anything: what was read before holds
+                except ConfigError as error:
                     self._kept = ()  # shut, rather than open
+                    self._report(error)
                 self._stamp = stamp
             kept = self._kept
         return [*self._settings[role], *(one.hash for one in kept if one.role == role)]
 
 
-def _stamp(file: Path) -> tuple[int, int]:
+class _Shut(ConfigError):  # noqa: N818 - what it is
+    """The file is there, and may not be opened."""
+
+
+def _stamp(file: Path) -> tuple[int, ...]:
+    """What changes with the file, its owner and its permissions."""
     try:
         status = file.stat()
     except OSError:
-        return (0, 0)
-    return status.st_mtime_ns, status.st_ino
+        return (0,)
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
-def _refused(why: str) -> ConfigError:
+def _refused(why: str, mend: str = "let `dcap pccs token new` make one") -> ConfigError:
+    return ConfigError("pccs-token", f"the token is refused: {why}", mend=mend)
+
+
+def _unusable(file: Path, why: str, mend: str) -> ConfigError:
     return ConfigError(
-        "pccs-token", f"the token is refused: {why}", mend="let `dcap pccs token new` make one"
+        "pccs-tokens", f"the file of tokens cannot be used: {why}", where=str(file), mend=mend
     )
 
 
-def _unreadable(file: Path, why: str) -> ConfigError:
-    return ConfigError(
+def _shut(file: Path, error: OSError) -> ConfigError:
+    why, user = error.strerror or "", _name(os.geteuid())
+    with suppress(OSError):
+        owner = file.stat().st_uid
+        if owner != os.geteuid():
+            why = f"it belongs to {_name(owner)}, and this is {user}"
+    return _Shut(
         "pccs-tokens",
-        f"the file of tokens cannot be read: {why}",
+        f"the file of tokens cannot be opened: {why}",
         where=str(file),
-        mend="check its permissions; or remove it: new tokens are made at the next start",
+        mend=f"give it to the user that the service runs as: sudo chown {user} {file}",
     )
+
+
+def _name(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return str(user)

@@ -77,6 +77,16 @@ CAUSES: Final[Mapping[str, Cause]] = {
         "a machine of several packages must first be registered with Intel, or send its manifest "
         "(PCKIDRetrievalTool, mpa_registration); a pre-production part is not known at all",
     ),
+    "other-machine": Cause(
+        404,
+        "certificates of another machine are kept under this QE id, and stay",
+        "see which of the two the QE id is of; where it is the new one: `dcap pccs forget`",
+    ),
+    "manifest-needs-pcs": Cause(
+        404,
+        "a machine is looked up by its manifest at Intel alone, and the upstream is another cache",
+        "name Intel's PCS with --upstream, or register the machine at the upstream first",
+    ),
     "zero-ppid": Cause(
         404,
         "the encrypted PPID is all zeros: the machine could not read its own",
@@ -104,13 +114,24 @@ CAUSES: Final[Mapping[str, Cause]] = {
         "what was given is not what Intel signed: nothing of it was kept",
         "look at who stands between the service and Intel",
     ),
+    "clock": Cause(
+        404,
+        "what was given, or is kept, begins to hold minutes from now, or later",
+        "check the clock of the service's host, and then that of the upstream",
+    ),
     "rolled-back": Cause(
         404,
         "upstream gave something older than what was kept before: it was refused",
-        "see which upstream is behind; Azure's is on purpose",
+        "see which upstream is behind, Azure's is on purpose; where what is kept is wrong, forget it: "
+        "`dcap pccs forget`",
     ),
     # The service itself
     "busy": Cause(503, "too many requests wait for upstream", "ask again"),
+    "queue-full": Cause(
+        503,
+        "too many machines wait in the queue",
+        "read it: `dcap pccs get`, fetch for them, and `dcap pccs put`",
+    ),
     "store-unavailable": Cause(503, "the database does not answer", "see the service's log"),
     "internal": Cause(500, "an error of the service's own", "see the service's log"),
 }
@@ -142,6 +163,7 @@ _BY_CODE: Final[Mapping[str, str]] = {
     "source-no-identity": "no-such-item",
     "source-no-early": "no-such-item",
     "pccs-forged": "forged",
+    "pccs-clock": "clock",
     "pccs-revoked": "revoked",
 }
 
@@ -164,7 +186,11 @@ class NotServed(CollateralError):  # noqa: N818 - what it says
         known = CAUSES[cause]
         said = f"{known.what}: {what}" if what else known.what
         super().__init__(f"pccs-{cause}", said, where=where, mend=known.mend)
-        if cause in ("forged", "revoked"):  # of that code elsewhere too: something was proven
+        if cause in (
+            "forged",
+            "clock",
+            "revoked",
+        ):  # of that code elsewhere too: something was proven
             self.exit_status = VerificationError.exit_status  # type: ignore[misc]
         self.cause = cause
         self.status = known.status if status is None else status

@@ -9,6 +9,7 @@ A key that the table does not have is refused. Not here: the table (`setting_tab
 import os
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,12 @@ from dcap.pccs.setting_table import BY_NAME, PREFIX, SETTINGS, Setting, Settings
 
 #: Flag and variable that name the TOML file itself.
 CONFIG_FLAG: Final = "config"
+#: Variables of the commands, beside those of the settings.
+_NOT_SETTINGS: Final = frozenset(
+    PREFIX + name for name in ("CONFIG", "TOKEN", "URL", "CA", "INTEL_DB")
+)
+#: What Kubernetes sets beside a Service that is called dcap-pccs.
+_OF_KUBERNETES: Final = (PREFIX + "PORT_", PREFIX + "SERVICE_")
 #: More than any file of settings has.
 _MAX_FILE: Final = 1 << 20
 
@@ -69,6 +76,18 @@ def _given(
     return found
 
 
+def unknown_variables(environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """Remarks on variables that look like settings, and are none: nobody else would notice."""
+    known = {*(row.variable for row in SETTINGS), *_NOT_SETTINGS}
+    found = []
+    for name in sorted(environ):
+        if not name.startswith(PREFIX) or name in known or name.startswith(_OF_KUBERNETES):
+            continue
+        near = get_close_matches(name, sorted(known), 1, 0.8)
+        found.append(f"${name[:64]} is no setting{f': ${near[0]} is' if near else ''}")
+    return tuple(found)
+
+
 def upstream_key(settings: Settings) -> str | None:
     """The subscription key for Intel's service. Raises `ConfigError`."""
     file = settings.api_key_file
@@ -91,9 +110,9 @@ def wrong_value(name: str, where: str) -> ConfigError:
     """A value that its row does not take. The value itself may be a secret, and is not shown."""
     return ConfigError(
         "pccs-setting",
-        f"{name} is not of the form {BY_NAME[name].form}, or out of bounds",
+        f"the value of {name} cannot be used",
         where=where,
-        mend="see docs/reference/pccs-settings.md",
+        mend=f"write {BY_NAME[name].takes}; `dcap pccs serve --help` says what it is for",
     )
 
 
@@ -111,7 +130,7 @@ def read_toml(file: Path) -> dict[str, object]:
             "pccs-setting-unknown",
             f"there is no setting {', '.join(unknown)[:200]}",
             where=str(file),
-            mend="see docs/reference/pccs-settings.md; a name that is not known may be misspelt",
+            mend="correct the name: `dcap pccs config` lists all of them",
         )
     return written
 
@@ -142,8 +161,10 @@ def default_data(environ: Mapping[str, str], *, is_root: bool | None = None) -> 
 
 def write_toml(values: Mapping[str, object], remarks: tuple[str, ...] = ()) -> str:
     """Settings as a file: each with what it is for; then what could not be taken over."""
-    lines = ["# Settings of `dcap pccs serve --config THIS`. All of them, and what they do:"]
-    lines += ["# docs/reference/pccs-settings.md", ""]
+    lines = [
+        "# Settings of `dcap pccs serve --config THIS`. `dcap pccs config` shows all there are, and"
+    ]
+    lines += ["# `dcap pccs serve --help` what they do.", ""]
     for setting in SETTINGS:
         if setting.name in values:
             lines += [f"# {setting.why}", f"{setting.name} = {_toml(values[setting.name])}", ""]

@@ -2,8 +2,9 @@
 
     text, remarks = settings_of_intel(path)     # TOML, and what was left out and why
 
-The file is JSON with comments and, as node-config allows, slips of the pen; those are passed over. The
-hashes of tokens stay valid: clients keep their tokens. Not here: Intel's database (`transfer`).
+The file is JSON with comments and, as node-config allows, a comma behind the last member. Of whatever is
+worse it is said where it stands, for a setting behind it might be lost. The hashes of tokens stay valid:
+clients keep their tokens. Not here: Intel's database (`transfer`).
 
 Source: `pccs-and-pcs-api.md` §3.1.
 """
@@ -16,7 +17,7 @@ from dcap.errors import ConfigError
 from dcap.pccs.config import read_text, write_toml
 from dcap.pccs.setting_table import BY_NAME, SETTINGS
 from dcap.qpl.qcnl_json import parse
-from dcap.qpl.qcnl_tree import Value
+from dcap.qpl.qcnl_tree import Places, Value
 
 _NAMES: Final = {setting.intel: setting.name for setting in SETTINGS if setting.intel}
 #: Keys that need no setting here, and why.
@@ -25,6 +26,16 @@ _LEFT_OUT: Final = {
     "OPENSSL_FIPS_MODE": "run an OpenSSL in FIPS mode instead",
     "init_db": "the database is made, and upgraded, by itself",
 }
+#: What JSON5, as node-config reads it, allows beyond JSON. Whatever else is wrong may have cost a key.
+_SLIPS: Final = frozenset({"qcnl-trailing-comma", "qcnl-quotes", "qcnl-bom"})
+_FAULTS: Final = {
+    "qcnl-missing-comma": "a comma is missing",
+    "qcnl-double-comma": "there is a comma too many",
+    "qcnl-braces": "the braces around all of it are missing",
+    "qcnl-after-end": "something follows the end",
+    "qcnl-hash-comment": "a comment begins with //, not with #",
+}
+_HASHES: Final = ("user_token_hash", "admin_token_hash")
 _DATABASES: Final = ("DB_CONFIG", "sqlite", "mysql")
 #: npm's levels.
 _LEVELS: Final = {
@@ -40,10 +51,7 @@ _LEVELS: Final = {
 
 def settings_of_intel(file: Path) -> tuple[str, tuple[str, ...]]:
     """The settings as TOML, and remarks. Raises `ConfigError` (`pccs-intel-config`)."""
-    document = parse(read_text(file, "Intel's configuration").removeprefix("\ufeff"))
-    if document.root is None or document.root.kind != "object":
-        raise _unreadable(file, "it holds no JSON object")
-    given: Mapping[str, Any] = _plain(document.root)
+    given = _read(file)
     values: dict[str, object] = {}
     remarks: list[str] = []
     for key, value in given.items():
@@ -55,15 +63,46 @@ def settings_of_intel(file: Path) -> tuple[str, tuple[str, ...]]:
         if value in ("", None):
             continue
         try:
-            values[name] = _converted(name, value)
-            BY_NAME[name].read(values[name])
+            taken = _converted(name, value)
+            BY_NAME[name].read(taken)
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise _unreadable(file, f"{key} has a value that is not understood") from None
+            if name not in _HASHES:
+                raise _unreadable(file, f"{key} has a value that is not understood") from None
+            # Intel's warns, and lets nobody in by it.
+            remarks.append(f"{key}: it is not 128 hex digits, and is left out")
+            continue
+        values[name] = taken
+        remarks += _of_hosts(key, value) if name == "host" else ()
     if "/v3/" in str(values.get("upstream", "")):
         del values["upstream"]
         remarks.append("uri: version 3 of Intel's service has ended; version 4 is the default")
     remarks.append(_database(given))
     return write_toml(values, tuple(remarks)), tuple(remarks)
+
+
+def _read(file: Path) -> Mapping[str, Any]:
+    """The members of the file. Raises `ConfigError` (`pccs-intel-config`)."""
+    text = read_text(file, "Intel's configuration").removeprefix("\ufeff")
+    document = parse(text)
+    for fault in document.faults:
+        if fault.code not in _SLIPS:
+            line, column = Places(text)(fault.at)
+            what = fault.detail or _FAULTS.get(fault.code, "it is not JSON")
+            raise _unreadable(
+                file, f"line {line}, column {column}: {what}", "give the whole file, unchanged"
+            )
+    if document.root is None or document.root.kind != "object":
+        raise _unreadable(file, "it holds no JSON object")
+    given: Mapping[str, Any] = _plain(document.root)
+    return given
+
+
+def _of_hosts(key: str, value: str) -> list[str]:
+    """A remark where there are several addresses."""
+    first, *others = (one.strip() for one in value.split(","))
+    if not others:
+        return []
+    return [f"{key}: {first} alone is listened on, not {', '.join(others)}; :: is every address"]
 
 
 def _database(given: Mapping[str, Any]) -> str:
@@ -73,8 +112,8 @@ def _database(given: Mapping[str, Any]) -> str:
         place = options.get("storage", "pckcache.db")
         return f"DB_CONFIG: take the cache over with: dcap pccs import --intel-db {place}"
     return (
-        "DB_CONFIG: take the cache over with: "
-        "dcap pccs import --intel-db mysql://USER:PASSWORD@HOST/DATABASE"
+        "DB_CONFIG: take the cache over with: DCAP_PCCS_INTEL_DB=mysql://USER:PASSWORD@HOST/DATABASE "
+        "dcap pccs import (in a script or file of its own: a password has no place in a shell's history)"
     )
 
 
@@ -106,10 +145,14 @@ def _plain(value: Value) -> Any:  # noqa: ANN401 - JSON
     return value.content
 
 
-def _unreadable(file: Path, why: str) -> ConfigError:
+def _unreadable(
+    file: Path,
+    why: str,
+    mend: str = "give config/default.json (or production.json) of Intel's PCCS",
+) -> ConfigError:
     return ConfigError(
         "pccs-intel-config",
         f"Intel's configuration cannot be taken over: {why}",
         where=str(file),
-        mend="give config/default.json (or production.json) of Intel's PCCS",
+        mend=mend,
     )

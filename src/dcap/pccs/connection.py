@@ -3,7 +3,8 @@
 The answer of most requests is ready (`answers`) and is written before anything else is looked at; for
 the rest a task asks the `Answerer`. Whatever a client does wrong ends its own connection alone. What
 is refused before its body came (no token, too large) is answered at once, and the body is read and
-thrown away for a while, so that the client sees the answer instead of a broken pipe.
+thrown away for a while, so that the client sees the answer instead of a broken pipe. Who reads an
+answer slowly has time for it, as long as it reads.
 
 Not here: what is answered (`front`), TLS (`tls_session`), reading heads (`http_head`).
 
@@ -24,6 +25,8 @@ from dcap.pccs.http_head import (
     write_fields,
     write_status,
 )
+from dcap.pccs.setting_table import Settings
+from dcap.pccs.slow_reader import LEAST_READ, count_unsent
 from dcap.pccs.tls_session import TlsEnded, TlsSession
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -33,38 +36,20 @@ DISCARD_SECONDS: Final = 10.0
 _NO_BODY: Final = frozenset({204, 304})
 
 
-class Times(Protocol):
-    """The limits of a connection, in seconds, and of a body, in bytes."""
-
-    @property
-    def header_seconds(self) -> float:
-        """For the head of a request."""
-
-    @property
-    def request_seconds(self) -> float:
-        """For its body, and for reading an answer."""
-
-    @property
-    def keep_alive_seconds(self) -> float:
-        """Between two requests."""
-
-    @property
-    def max_body(self) -> int:
-        """Of a body, in bytes."""
-
-
 class Answerer(Protocol):
     """What a connection asks."""
 
     @property
-    def times(self) -> Times:
-        """The limits."""
+    def times(self) -> Settings:
+        """The limits of time: for a head, for a body or reading an answer, between two requests."""
 
     #: The event loop's clock, as of about now.
     now: float
     stopping: bool
     #: `Date`, `Connection`, `Keep-Alive` and the empty line: of answers after which it goes on.
     tail: bytes
+    #: The same of the last one.
+    last_tail: bytes
 
     def admit(self, connection: "Connection") -> bool:
         """Whether there is room for one more."""
@@ -75,14 +60,20 @@ class Answerer(Protocol):
     def ready(self, head: Head) -> tuple[bytes, ...] | None:
         """The parts of an answer that is ready, all but `tail` and what follows it."""
 
-    def refusal(self, head: Head) -> HttpResponse | None:
+    def room(self, head: Head) -> int:
+        """How large the request's body may be, by its head."""
+
+    def refusal(self, head: Head, address: str) -> HttpResponse | None:
         """What is answered without the body, if it is refused for its head."""
 
     async def respond(self, head: Head, request: HttpRequest, address: str) -> HttpResponse:
         """The answer. Raises nothing."""
 
-    def note(self, status: int) -> None:
-        """Count an answer that a connection gives by itself."""
+    def refused(self, head: Head, status: int, address: str) -> HttpResponse:
+        """The answer to a request whose body, as it came, was none."""
+
+    def unread(self, status: int) -> HttpResponse:
+        """The answer to what is no request, or did not come in time."""
 
 
 class Connection(asyncio.Protocol):
@@ -102,6 +93,7 @@ class Connection(asyncio.Protocol):
         "_tls",
         "_transport",
         "_unread",
+        "_unsent",
         "address",
         "deadline",
     )
@@ -125,6 +117,8 @@ class Connection(asyncio.Protocol):
         self._unread = 0
         self._task: asyncio.Task[None] | None = None
         self._stalled = False
+        #: How much of an answer was not read when the time for it began.
+        self._unsent = 0
         self.address = ""
         self.deadline = 0.0
 
@@ -174,7 +168,7 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client does not read: nothing more is done for it until it does."""
         self._stalled = True
-        self.deadline = self._front.now + self._front.times.request_seconds
+        self._wait_for_reader()
 
     def resume_writing(self) -> None:
         """It reads again."""
@@ -193,7 +187,9 @@ class Connection(asyncio.Protocol):
 
     def expire(self) -> None:
         """Its time has run out (`deadline`)."""
-        if self._stalled or self._unread:
+        if self._stalled or self._transport.is_closing():
+            self._expect_reader()
+        elif self._unread:
             self._transport.abort()
         elif self._task is None:
             if self.is_idle:
@@ -223,18 +219,20 @@ class Connection(asyncio.Protocol):
     def _take_head(self) -> bool:
         """Whether there was a whole head."""
         buffer = self._buffer
-        end = buffer.find(b"\r\n\r\n")
-        if end < 0 or end > MAX_HEAD:
+        # RFC 9112 §2.2: an empty line before a request is passed over; more of them are no request.
+        if buffer.startswith(b"\r\n"):
+            buffer = self._buffer = buffer[2:]
+            if buffer.startswith(b"\r\n"):
+                self._refuse(400)
+                return False
+        end = buffer.find(b"\r\n\r\n", 0, MAX_HEAD + 4)
+        if end < 0:
             if len(buffer) > MAX_HEAD:
                 self._refuse(431)
             elif buffer and not self._heading:
                 self._heading = True
                 self.deadline = self._front.now + self._front.times.header_seconds
             return False
-        # RFC 9112 §2.2: an empty line before a request is passed over.
-        if buffer.startswith(b"\r\n"):
-            self._buffer = buffer[2:]
-            return True
         self._buffer = buffer[end + 4 :]
         self._heading = False
         try:
@@ -254,7 +252,7 @@ class Connection(asyncio.Protocol):
         front = self._front
         goes_on = head.keeps_alive and not front.stopping
         *first, body = parts
-        tail = front.tail if goes_on else _CLOSE
+        tail = front.tail if goes_on else front.last_tail
         if head.method == b"HEAD":
             body = b""
         self._send(b"".join((*first, tail, body)))
@@ -266,20 +264,17 @@ class Connection(asyncio.Protocol):
     def _begin(self, head: Head) -> None:
         front = self._front
         self.deadline = front.now + front.times.request_seconds
-        refused = front.refusal(head)
-        if refused is not None:
-            self._write(refused, head, lingers=head.has_body)
-            if head.has_body:
-                self._unread = MAX_DISCARDED if head.length is None else head.length
-                self.deadline = front.now + DISCARD_SECONDS
-            return
         if not head.has_body:
             self._ask(head, b"")
+            return
+        refused = front.refusal(head, self.address)
+        if refused is not None:
+            self._discard(refused, head)
             return
         if head.fields.get(b"expect", b"").lower() == b"100-continue":
             self._send(CONTINUE)
         self._head = head
-        self._chunks = Chunks(front.times.max_body) if head.length is None else None
+        self._chunks = Chunks(front.room(head)) if head.length is None else None
         missing = (head.length or 0) - len(self._buffer)
         if missing > 0:
             self._awaited = missing
@@ -292,7 +287,8 @@ class Connection(asyncio.Protocol):
             try:
                 rest = self._chunks.feed(data) if data else None
             except Malformed as error:
-                self._refuse(error.status)
+                self._head = self._chunks = None
+                self._discard(self._front.refused(head, error.status, self.address), head)
                 return False
             if rest is None:
                 return False
@@ -307,6 +303,12 @@ class Connection(asyncio.Protocol):
         self._head = None
         self._ask(head, body)
         return True
+
+    def _discard(self, refused: HttpResponse, head: Head) -> None:
+        """Refuse a request whose body may still be on its way."""
+        self._unread = MAX_DISCARDED if head.length is None else head.length
+        self._write(refused, head, lingers=True)
+        self.deadline = self._front.now + DISCARD_SECONDS
 
     def _throw_away(self) -> None:
         """Read on for a while after a refusal, or the client would not see it; then end."""
@@ -340,7 +342,7 @@ class Connection(asyncio.Protocol):
             fields += b"Content-Length: %d\r\n" % len(body)
         if head.method == b"HEAD" or response.status in _NO_BODY:
             body = b""
-        tail = front.tail if goes_on else _CLOSE
+        tail = front.tail if goes_on else front.last_tail
         self._send(write_status(response.status) + fields + tail + body)
         if goes_on:
             self._wait_for_next()
@@ -349,8 +351,11 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, status: int) -> None:
         """Answer what is no request, and end."""
-        self._front.note(status)
-        self._send(write_status(status) + b"Content-Length: 0\r\n" + _CLOSE)
+        front = self._front
+        response = front.unread(status)
+        fields = write_fields(response.headers)
+        fields += b"Content-Length: %d\r\n" % len(response.body)
+        self._send(write_status(status) + fields + front.last_tail + response.body)
         self._end()
 
     def _send(self, data: bytes) -> None:
@@ -367,9 +372,21 @@ class Connection(asyncio.Protocol):
         self._tls.end()
         self._flush()
         self._transport.close()
+        self._wait_for_reader()
 
     def _wait_for_next(self) -> None:
         self.deadline = self._front.now + self._front.times.keep_alive_seconds
 
+    # Who reads slowly
 
-_CLOSE: Final = b"Connection: close\r\n\r\n"
+    def _wait_for_reader(self) -> None:
+        self._unsent = count_unsent(self._transport)
+        self.deadline = self._front.now + self._front.times.request_seconds
+
+    def _expect_reader(self) -> None:
+        """Give it as much time again, if it read since."""
+        least = LEAST_READ * self._front.times.request_seconds
+        if self._unsent - count_unsent(self._transport) >= least:
+            self._wait_for_reader()
+        else:
+            self._transport.abort()

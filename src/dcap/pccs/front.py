@@ -1,9 +1,10 @@
 """What connections ask of a service: ready answers first, the rest in threads.
 
 1. An answer that is ready is written at once, in the event loop. 2. Probes and metrics are answered
-beside everything else, so that they answer also when that does not. 3. The contract's resources go to
-the handler, in one of so many threads; what is beyond the limits gets 503 with an empty body, which
-quote providers understand. 4. Anything else is the console's.
+beside everything else, so that they answer also when that does not. 3. The console has its pages. 4.
+Anything else goes to the handler: first for what is kept, in threads that wait for nothing; then, where
+upstream must be waited for, as one of so many, addresses in turn. What is beyond the limits gets 503
+with an empty body, which quote providers understand.
 
 `take` gives it the parts of other settings; requests under way go on with those they began with. Not
 here: listening and stopping (`server`), heads and bodies (`connection`), what is answered (`handler`).
@@ -11,48 +12,59 @@ here: listening and stopping (`server`), heads and bodies (`connection`), what i
 
 import asyncio
 import secrets
+from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from email.utils import formatdate
 from importlib import import_module
 from itertools import count
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-import msgspec
-
-from dcap import __version__
 from dcap.api.http import HttpRequest, HttpResponse
 from dcap.api.pccs import place_of
-from dcap.api.pccs_responses import PccsRefusal
+from dcap.api.pccs_responses import CAUSE, SENTENCE, SENTENCES, WHY, PccsRefusal
 from dcap.api.pcs_responses import REQUEST_ID, WARNING
 from dcap.api.thim import CACHE_CONTROL
-from dcap.errors import DcapError
-from dcap.pccs import asgi, health
+from dcap.pccs import asgi
 from dcap.pccs.answers import Answers, Topic, parts_of
 from dcap.pccs.assembly import Parts
+from dcap.pccs.auth import Role
 from dcap.pccs.causes import CAUSES
 from dcap.pccs.connection import Connection
-from dcap.pccs.handler import CAUSE, V3_WARNING
+from dcap.pccs.documents import OPERATION, Documents, State
+from dcap.pccs.forwarded import Proxies
+from dcap.pccs.handler import (
+    REQUEST_ID_FORM,
+    V3_WARNING,
+    identity_of,
+    new_identity,
+)
 from dcap.pccs.http_head import Head
-from dcap.pccs.metrics import MEDIA_TYPE, Counted, Counters, write_figures
-from dcap.pccs.rates import Rates
+from dcap.pccs.listener import make_room
+from dcap.pccs.metrics import Counted, Counters
+from dcap.pccs.rates import Rates, network_of
 from dcap.pccs.request_log import RequestLog
+from dcap.pccs.resources import with_headers
+from dcap.pccs.threads import IMPORTS, REGISTERS, WITH_TOKEN, Threads
 from dcap.pccs.watch import Watch
 
 T = TypeVar("T")
 
-_IDENTITY: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-")
-_LONGEST_IDENTITY: Final = 64
-_CONTRACT: Final = ("/sgx/", "/tdx/")
-_PROBES: Final = ("/healthz/live", "/healthz/ready", "/healthz/startup")
-_OPERATION: Final = frozenset({*_PROBES, "/metrics", "/openapi.json", "/status.json"})
-_REGISTERS: Final = ("POST", "platforms")
-#: What wants a token, and may come with a body that is not to be read without one.
-_WITH_TOKEN: Final = frozenset(
-    {_REGISTERS, ("PUT", "platformcollateral"), ("PUT", "appraisalpolicy")}
-    | {("GET", "platforms"), ("GET", "refresh"), ("POST", "refresh")}
-)
+_CONSOLE: Final = "/console"
+#: Of a machine that registers: Intel's manifests have some 56 KB, twice that in hex.
+_MAX_RECORD: Final = 256 * 1024
+#: Of all else, which has no body at all, or a form of the console.
+_MAX_FORM: Final = 16 * 1024
+#: Lines a second of one kind of refusal; the rest is counted.
+_MAX_LINES: Final = 10
+#: What is said to who sent no request, or not in time.
+_UNREAD: Final = {
+    400: SENTENCES[400],
+    408: "The request did not come in time.",
+    431: "The head of the request is too large.",
+    501: "There is no such transfer coding here.",
+    505: "There is no such version of HTTP here.",
+}
 
 
 class Front:
@@ -71,13 +83,18 @@ class Front:
         self.stopping = False
         self._counters = counters
         self._report = report
-        self._under_way = 0
+        #: Connections by address.
+        self._connected: Counter[str] = Counter()
+        #: Refusals since the last look at the clock: lines written, and those that were not.
+        self._lines: Counter[str] = Counter()
+        self._unsaid: Counter[str] = Counter()
+        self._said_at = 0.0
         self._console: asgi.Application | None = None
         #: Of this process alone; counted on for each request.
         self._prefix = secrets.token_hex(8).encode()
         self._serial = count(1)
-        self._pool = ThreadPoolExecutor(parts.settings.threads, "dcap-pccs")
-        self._aside = ThreadPoolExecutor(2, "dcap-pccs-aside")
+        self._threads = Threads(loop, parts.settings)
+        self._documents = Documents(loop, counters, self.beside)
         self.take(parts, log)
 
     def take(self, parts: Parts, log: RequestLog) -> None:
@@ -88,18 +105,30 @@ class Front:
         self.log = log
         self.answers = Answers(max_size=settings.hot_size)
         self._rates = Rates(settings.rate, settings.burst)
+        self._threads.take(settings)
+        self._proxies = Proxies(settings.trusted_proxies)
+        self._most = make_room(settings.connections)
+        self._most_of_one = settings.connections_per_address
+        if self._most < settings.connections:
+            self._most_of_one = min(self._most_of_one, self._most // 2)
+            log.event("warning", "too few open files", connections=self._most)
         answers = self.answers
         self.watch = Watch(parts.store, lambda topics: self._changed(topics, answers))
         self.tick()
 
-    def tick(self) -> None:
-        """What depends on the time of day; to be called often."""
-        self.now = self.loop.time()
+    def tick(self, now: float | None = None) -> None:
+        """What depends on the time of day; to be called often. `now` is that of the loop's clock."""
+        self.now = self.loop.time() if now is None else now
         idle = int(self.times.keep_alive_seconds)
-        self.tail = (
-            f"Date: {formatdate(usegmt=True)}\r\nConnection: keep-alive\r\n"
-            f"Keep-Alive: timeout={idle}\r\n\r\n"
-        ).encode()
+        date = f"Date: {formatdate(usegmt=True)}\r\n"
+        self.tail = (f"{date}Connection: keep-alive\r\nKeep-Alive: timeout={idle}\r\n\r\n").encode()
+        self.last_tail = f"{date}Connection: close\r\n\r\n".encode()
+        if self.now - self._said_at >= 1:
+            for cause, requests in self._unsaid.items():
+                self.log.event("warning", "refused", cause=cause, requests=requests)
+            self._unsaid.clear()
+            self._lines.clear()
+            self._said_at = self.now
 
     def _changed(self, topics: frozenset[Topic], answers: Answers) -> None:
         """The store changed: said from a thread."""
@@ -109,20 +138,23 @@ class Front:
 
     async def beside(self, work: Callable[[], T]) -> T:
         """Work that waits for nothing but the store, beside that of clients."""
-        return await self.loop.run_in_executor(self._aside, work)
+        return await self._threads.beside(work)
 
     def close(self) -> None:
         """Answer nothing more that takes a thread."""
-        for pool in (self._pool, self._aside):
-            pool.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
     # What a connection asks
 
     def admit(self, connection: Connection) -> bool:
         """Whether there is room for one more."""
-        if self.stopping or len(self.connections) >= self.times.connections:
+        name = network_of(connection.address)
+        has_all = self._connected[name] >= self._most_of_one
+        is_one_too_many = has_all and not self._proxies.has(connection.address)
+        if self.stopping or is_one_too_many or len(self.connections) >= self._most:
             self._counters.add(Counted.TURNED_AWAY)
             return False
+        self._connected[name] += 1
         self.connections.add(connection)
         self._counters.add(Counted.CONNECTIONS)
         self._counters.add(Counted.OPEN)
@@ -133,10 +165,22 @@ class Front:
         if connection in self.connections:
             self.connections.discard(connection)
             self._counters.add(Counted.OPEN, -1)
+            name = network_of(connection.address)
+            self._connected[name] -= 1
+            if not self._connected[name]:
+                del self._connected[name]
 
-    def note(self, status: int) -> None:
-        """Count an answer that a connection gives by itself."""
+    def unread(self, status: int) -> HttpResponse:
+        """The answer to what is no request, or did not come in time."""
         self._counters.answered(status)
+        cause = ((CAUSE, "bad-request"),) if status == 400 else ()
+        headers = (
+            (REQUEST_ID, new_identity()),
+            ("Content-Type", SENTENCE),
+            *cause,
+            (CACHE_CONTROL, "no-store"),
+        )
+        return HttpResponse(status=status, headers=headers, body=_UNREAD.get(status, "").encode())
 
     def ready(self, head: Head) -> tuple[bytes, ...] | None:
         """The answer, if it is ready."""
@@ -165,60 +209,89 @@ class Front:
                 self.log.event("debug", "ready", request_id=identity.decode())
         return parts
 
-    def refusal(self, head: Head) -> HttpResponse | None:
-        """What is refused for its head: a wrong token, a body that is too large."""
-        if not head.has_body:
-            return None
+    def room(self, head: Head) -> int:
+        """How large a body may be: without a token there is nothing to send."""
         request = head.request()
         place = place_of(request)
-        if place is not None and (request.method, place.resource) in _WITH_TOKEN:
+        named = (request.method, "" if place is None else place.resource)
+        if named in IMPORTS:
+            return self.times.max_body
+        return min(self.times.max_body, _MAX_RECORD if named == REGISTERS else _MAX_FORM)
+
+    def refusal(self, head: Head, address: str) -> HttpResponse | None:
+        """What is refused for its head: a wrong token, a body that is too large."""
+        request = head.request()
+        place = place_of(request)
+        if place is not None and (request.method, place.resource) in WITH_TOKEN:
             # Without its body the request is refused for its token, if for nothing else.
-            role = "user" if (request.method, place.resource) == _REGISTERS else "admin"
-            given = request.header(f"{role}-token")
-            if not self.parts.tokens.check(given, "user" if role == "user" else "admin"):
-                return self._noted(self.parts.handle(request))
-        if head.length is not None and head.length > self.times.max_body:
-            return self._noted(self._refused("too-large", request))
+            role: Role = "user" if (request.method, place.resource) == REGISTERS else "admin"
+            if not self.parts.tokens.check(request.header(f"{role}-token"), role):
+                return self._noted(self.parts.handle(request), request, address)
+        if head.length is not None and head.length > self.room(head):
+            return self._noted(self._refused("too-large", request), request, address)
         return None
 
-    def _noted(self, response: HttpResponse) -> HttpResponse:
+    def refused(self, head: Head, status: int, address: str) -> HttpResponse:
+        """The answer to a request whose body, as it came, was none, or too large."""
+        request = head.request()
+        cause = "too-large" if status == 413 else "bad-request"
+        return self._noted(self._refused(cause, request), request, address)
+
+    def _noted(self, response: HttpResponse, request: HttpRequest, address: str) -> HttpResponse:
         self._counters.answered(response.status)
+        self._log(request, response, self._proxies.client_of(address, request.headers), 0.0)
         return response
 
     async def respond(self, head: Head, request: HttpRequest, address: str) -> HttpResponse:
         """The answer to what was not ready."""
         began = self.loop.time()
         path = request.path.lower().rstrip("/") or "/"
-        self._under_way += 1
+        address = self._proxies.client_of(address, request.headers)
         self._counters.add(Counted.UNDER_WAY)
         try:
-            if path in _OPERATION:
-                response = await self._operation(path, request)
-            elif path.startswith(_CONTRACT):
-                response = await self._contract(head, request, address)
+            if path in OPERATION:
+                state = State(
+                    parts=self.parts,
+                    answers=self.answers,
+                    store_answers=self.watch.answers,
+                    stopping=self.stopping,
+                    now=self.now,
+                )
+                document = await self._documents.answer(path, request, state)
+                response = document or self._refused("store-unavailable", request)
+            elif path in ("/", _CONSOLE) or path.startswith(f"{_CONSOLE}/"):
+                response = await self._page(head, request, address)
             else:
-                response = await self._other(request, address)
+                response = await self._contract(head, request, address)
         except Exception as error:  # noqa: BLE001 - one request must not end the service
             self.log.failed("request", error)
             response = self._refused("internal", request)
         finally:
-            self._under_way -= 1
             self._counters.add(Counted.UNDER_WAY, -1)
+        if response.header(REQUEST_ID) is None:
+            response = with_headers(response, (REQUEST_ID, identity_of(request)))
         seconds = self.loop.time() - began
         self._counters.answered(response.status)
         self._counters.took(seconds)
-        if path not in _OPERATION or response.status >= 500 or self.log.shows("debug"):
+        if path not in OPERATION or response.status >= 500 or self.log.shows("debug"):
             self._log(request, response, address, seconds)
         return response
 
     def _log(
         self, request: HttpRequest, response: HttpResponse, address: str, seconds: float
     ) -> None:
-        """Probes and scrapes come all the time, and are no news."""
+        """One line, but of refusals that anybody can provoke without end: those are counted."""
+        cause = response.header(CAUSE)
+        if cause in ("busy", "bad-token", "too-large"):
+            self._lines[cause] += 1
+            if self._lines[cause] > (1 if cause == "busy" else _MAX_LINES):
+                self._unsaid[cause] += 1
+                return
         self.log.request(
             request,
             status=response.status,
-            cause=response.header(CAUSE),
+            cause=cause,
+            why=response.header(WHY),
             identity=response.header(REQUEST_ID),
             address=address,
             seconds=seconds,
@@ -230,19 +303,13 @@ class Front:
         if not self._rates.takes(address, self.now):
             self._counters.add(Counted.RATE_LIMITED)
             return self._refused("busy", request)
-        if self._under_way > self.times.misses:
+        answers, since, parts = self.answers, self.answers.generation, self.parts
+        asked = await self._threads.ask(parts, self.watch, request, network_of(address))
+        if asked is None:
             self._counters.add(Counted.BUSY)
             return self._refused("busy", request)
         self._counters.add(Counted.COMPUTED)
-        answers, since, parts, watch = self.answers, self.answers.generation, self.parts, self.watch
-
-        def handle() -> HttpResponse:
-            response = parts.handle(request)
-            if request.method not in ("GET", "HEAD"):
-                watch.look()  # its own changes count at once
-            return response
-
-        response = answers.shorten(await self.loop.run_in_executor(self._pool, handle))
+        response = answers.shorten(asked)
         if request.method == "GET":
             if response.status == 200:
                 answers.offer(head.line, response, since, self.now)
@@ -265,14 +332,12 @@ class Front:
         """A refusal that the handler never sees."""
         status = CAUSES[cause].status
         response = PccsRefusal(status=status).to_http(with_sentence=status != 503)
-        given = request.header(REQUEST_ID) or ""
-        identity = given if is_identity(given.encode("latin-1")) else secrets.token_hex(16)
         place = place_of(request)
         warning = ((WARNING, V3_WARNING),) if place is not None and place.version == 3 else ()
         return HttpResponse(
             status=status,
             headers=(
-                (REQUEST_ID, identity),
+                (REQUEST_ID, identity_of(request)),
                 *response.headers,
                 (CAUSE, cause),
                 (CACHE_CONTROL, "no-store"),
@@ -281,45 +346,12 @@ class Front:
             body=response.body,
         )
 
-    # Operation
-
-    async def _operation(self, path: str, request: HttpRequest) -> HttpResponse:
-        if request.method not in ("GET", "HEAD"):
-            return HttpResponse(status=405, headers=(("Allow", "GET, HEAD"),))
-        if path.startswith("/healthz"):
-            found = {} if path.endswith(("live", "startup")) else self._checks()
-            status, body = health.probe(found)
-            return _document(status, body)
-        if path == "/openapi.json":
-            return _document(200, await self.beside(_openapi))
-        now = await self.beside(self._status)
-        if path == "/metrics":
-            text = write_figures([*self._counters.figures(), *health.figures(now)])
-            return _document(200, text, MEDIA_TYPE)
-        if now is None:
-            return self._refused("store-unavailable", request)
-        return _document(200, msgspec.json.encode({"schema": 1, **now}))
-
-    def _checks(self) -> dict[str, str]:
-        return health.checks(
-            store_answers=self.watch.answers,
-            has_tokens=self.parts.tokens.has("admin"),
-            stopping=self.stopping,
-        )
-
-    def _status(self) -> dict[str, Any] | None:
-        hot = health.Hot(answers=len(self.answers), size=self.answers.size)
-        try:
-            return health.status(self.parts, self._counters, hot, version=__version__)
-        except DcapError:
-            return None
-
     # The console
 
-    async def _other(self, request: HttpRequest, address: str) -> HttpResponse:
+    async def _page(self, head: Head, request: HttpRequest, address: str) -> HttpResponse:
         console = await self._load_console()
         if console is None:
-            return await self.beside(lambda: self.parts.handle(request))
+            return await self._contract(head, request, address)
         if not self._rates.takes(address, self.now):
             return self._refused("busy", request)
         response: HttpResponse = await asgi.ask(
@@ -338,18 +370,7 @@ class Front:
 
 def is_identity(given: bytes) -> bool:
     """Whether a caller's `Request-ID` can be handed back."""
-    return 0 < len(given) <= _LONGEST_IDENTITY and _IDENTITY.issuperset(given)
-
-
-def _document(status: int, body: bytes, media_type: str = health.JSON) -> HttpResponse:
-    headers = (("Content-Type", media_type), (CACHE_CONTROL, "no-store"))
-    return HttpResponse(status=status, headers=headers, body=body)
-
-
-def _openapi() -> bytes:
-    from dcap.pccs.openapi import openapi  # noqa: PLC0415 - few ask
-
-    return msgspec.json.encode(openapi(__version__))
+    return REQUEST_ID_FORM.fullmatch(given.decode("latin-1")) is not None
 
 
 def _console(front: Front) -> asgi.Application | None:

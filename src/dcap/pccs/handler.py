@@ -21,7 +21,7 @@ import html
 import re
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from dcap.api import pccs as api
 from dcap.api import pccs_admin as admin
@@ -29,26 +29,28 @@ from dcap.api import pccs_responses as answers
 from dcap.api import pcs
 from dcap.api.http import Handler, Headers, HttpRequest, HttpResponse
 from dcap.api.parameters import malformed
+from dcap.api.pccs_admin import KEEP
+from dcap.api.pccs_responses import CAUSE, FAILED, LEFT_OUT, RENEWED, REVOKED, WHY
 from dcap.api.pcs_responses import REQUEST_ID, RETRY_AFTER, WARNING
 from dcap.api.thim import CACHE_CONTROL
-from dcap.errors import ConfigError, DcapError, FormatError, NotFound
+from dcap.errors import ConfigError, DcapError, FormatError, NotFound, printable
+from dcap.pccs import removal
+from dcap.pccs.auth import Role
 from dcap.pccs.causes import NotServed, cause_of, not_served
+from dcap.pccs.patience import WouldWait
 from dcap.pccs.resources import with_headers, write_resource, write_thim_crl
 from dcap.pccs.service import PccsService, Renewal
 
-Role: TypeAlias = Literal["user", "admin"]
 #: Whether a token, as it was sent, is one of the role's.
 Authorise: TypeAlias = Callable[[str | None, Role], bool]
 
-CAUSE: Final = "Dcap-Cause"
-FAILED: Final = "Dcap-Failed"
-#: Look into the queue without emptying it: `GET /platforms?source=reg&keep=true`.
-KEEP: Final = "keep"
 MAX_BODY: Final = 2 * 1024 * 1024
 V3_WARNING: Final = (
     '299 - "PCS API version 3 is no longer available. Use version 4: put /v4/ in the URL."'
 )
-_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
+#: What a caller may name its request by.
+REQUEST_ID_FORM: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
+_LONGEST_WHY: Final = 200
 _KNOWN: Final = frozenset(
     {"qeid", "cpusvn", "pcesvn", "pceid", "encrypted_ppid", "ca", "encoding", "uri", "fmspc"}
     | {"update", "tcbEvaluationDataNumber", "type", "source", "platform", KEEP}
@@ -63,19 +65,29 @@ _BEYOND: Final[Mapping[tuple[str, str], type[Any]]] = {
 _ADMIN_RESOURCES: Final = frozenset(resource for _, resource in admin.ADMIN_ROUTES)
 
 
+def new_identity() -> str:
+    """A `Request-ID` that nobody had before."""
+    return secrets.token_hex(16)
+
+
+def identity_of(request: HttpRequest, new_id: Callable[[], str] = new_identity) -> str:
+    """The `Request-ID` of an answer: the caller's, where it can be handed back, or a new one."""
+    given = request.header(REQUEST_ID) or ""
+    return given if REQUEST_ID_FORM.fullmatch(given) else new_id()
+
+
 def pccs_handler(
     service: PccsService,
     *,
     authorise: Authorise,
     max_body: int = MAX_BODY,
-    new_id: Callable[[], str] = lambda: secrets.token_hex(16),
+    new_id: Callable[[], str] = new_identity,
     report: Callable[[BaseException], None] = lambda _: None,
 ) -> Handler:
     """The service as a Handler. `report` is told of errors that are answered with 500 or 503."""
 
     def handle(request: HttpRequest) -> HttpResponse:
-        given = request.header(REQUEST_ID) or ""
-        identity = given if _REQUEST_ID.fullmatch(given) else new_id()
+        identity = identity_of(request, new_id)
         try:
             response = _answer(service, request, authorise, max_body)
         except DcapError as error:
@@ -83,6 +95,8 @@ def pccs_handler(
                 response = _no_route(request)
             else:
                 response = _refused(service, error, report)
+        except WouldWait:
+            raise  # no answer yet: whoever said that nothing is waited for asks again
         except Exception as error:  # noqa: BLE001 - one request must not end the service
             report(error)
             response = _refusal(NotServed("internal"))
@@ -94,6 +108,8 @@ def pccs_handler(
 def _answer(
     service: PccsService, request: HttpRequest, authorise: Authorise, max_body: int
 ) -> HttpResponse:
+    if request.path == removal.PATH:
+        return _forgotten(service, request, authorise, max_body)
     place = api.place_of(request)
     if place is None:
         raise api.no_route()
@@ -159,7 +175,22 @@ def _administered(
     if isinstance(asked, admin.PlatformListRequest):
         keeps = looks or request.query.get(KEEP, "").lower() in ("1", "true")
         return _listed(service, asked, take=not keeps)
+    if isinstance(asked, admin.RefreshRequest):
+        return _renewed(service, asked)
+    if isinstance(asked, admin.ImportRequest):
+        return _imported(service, asked)
     return answers.write_text(_done(service, asked))
+
+
+def _imported(service: PccsService, asked: admin.ImportRequest) -> HttpResponse:
+    """200, as Intel's tool knows it; beside it what was not kept, for it has expired or is older."""
+    left_out = service.import_collaterals(asked.body, asked.version)
+    done = answers.write_text(answers.SUCCESS)
+    if not left_out:
+        return done
+    why = ", ".join(f"{number} {what}" for what, number in left_out.items())
+    count = (LEFT_OUT, str(sum(left_out.values())))
+    return with_headers(done, count, (WHY, why[:_LONGEST_WHY]))
 
 
 def _done(service: PccsService, asked: admin.PccsAdminRequest) -> str:
@@ -167,42 +198,73 @@ def _done(service: PccsService, asked: admin.PccsAdminRequest) -> str:
     match asked:
         case admin.RegistrationRequest():
             service.register(asked.platform, asked.update, asked.version)
-        case admin.ImportRequest():
-            service.import_collaterals(asked.body, asked.version)
-        case admin.RefreshRequest():
-            if asked.certificates:
-                _expect_renewed(service.refresh_certificates(asked.fmspcs), of_machines=True)
-            else:
-                _expect_renewed(service.refresh_items(), of_machines=False)
         case admin.SetPolicyRequest():
             fmspc = bytes.fromhex(asked.fmspc)
             return service.put_policy(asked.policy, fmspc, is_default=asked.is_default)
     return answers.SUCCESS
 
 
+def _forgotten(
+    service: PccsService, request: HttpRequest, authorise: Authorise, max_body: int
+) -> HttpResponse:
+    """A route of ours: forget a machine, or an item. 404 (`not-cached`) where there is none."""
+    if not authorise(request.header(admin.ADMIN_TOKEN), "admin"):
+        raise NotServed("bad-token")
+    if request.method != "POST":
+        refused: Headers = (("Allow", "POST"), ("Content-Type", answers.SENTENCE))
+        return HttpResponse(status=405, headers=refused)
+    if len(request.body) > max_body:
+        raise NotServed("too-large")
+    asked = removal.Removal.from_http(request)
+    if asked.key is None:
+        was_there = service.forget_machine(asked.qe_id, asked.pce_id)
+    else:
+        was_there = service.forget_item(asked.key)
+    if not was_there:
+        raise NotServed("not-cached")
+    return answers.write_text(answers.SUCCESS)
+
+
 def _listed(service: PccsService, asked: admin.PlatformListRequest, *, take: bool) -> HttpResponse:
+    """Machines; nobody keeps a copy of it, and who was here before gets it anew."""
     if asked.fmspcs is not None:
-        return admin.write_platforms(service.platforms(asked.fmspcs))
-    return admin.write_platforms(service.waiting(asked.source, take=take))
+        found = service.platforms(asked.fmspcs)
+    else:
+        found = service.waiting(asked.source, take=take)
+    return with_headers(admin.write_platforms(found), (CACHE_CONTROL, "no-store"))
 
 
 class _Unrenewed(NotServed):
-    """Some could not be renewed: how many."""
+    """Some could not be renewed; how many could."""
 
-    def __init__(self, first: NotServed, status: int, failed: int) -> None:
+    def __init__(self, first: NotServed, status: int, renewal: Renewal) -> None:
         super().__init__(first.cause, status=status, retry_after=first.retry_after)
-        self.failed = failed
+        self.renewal = renewal
 
 
-def _expect_renewed(renewal: Renewal, *, of_machines: bool) -> None:
-    """Intel's statuses: 502 where upstream cannot be reached, else 404 for machines and 503."""
+def _renewed(service: PccsService, asked: admin.RefreshRequest) -> HttpResponse:
+    """Renew, and say how many.
+
+    Intel's statuses: 502 where upstream cannot be reached, else 404 for machines and 503.
+    """
+    if asked.certificates:
+        renewal = service.refresh_certificates(asked.fmspcs)
+    else:
+        renewal = service.refresh_items()
     if not renewal.failed:
-        return
+        return with_headers(answers.write_text(answers.SUCCESS), *_counts(renewal))
     causes = list(renewal.failed.values())
     unreached = next((one for one in causes if one.status == 502), None)
     if unreached is not None:
-        raise _Unrenewed(unreached, 502, len(causes))
-    raise _Unrenewed(causes[0], 404 if of_machines else 503, len(causes))
+        raise _Unrenewed(unreached, 502, renewal)
+    raise _Unrenewed(causes[0], 404 if asked.certificates else 503, renewal)
+
+
+def _counts(renewal: Renewal) -> tuple[tuple[str, str], ...]:
+    """How many of each kind; machines without a certificate were renewed too."""
+    counted = ((FAILED, len(renewal.failed)), (REVOKED, renewal.revoked))
+    worth_telling = [(name, str(number)) for name, number in counted if number]
+    return ((RENEWED, str(renewal.renewed)), *worth_telling)
 
 
 # Refusals, and what every answer has
@@ -221,7 +283,10 @@ def _refused(
     refusal = not_served(error)
     if cause_of(error) in ("store-unavailable", "internal"):
         report(error)
-    return _counted(service, refusal)
+    response = _counted(service, refusal)
+    if isinstance(error, FormatError):
+        return with_headers(response, (WHY, printable(error.what)[:_LONGEST_WHY]))
+    return response
 
 
 def _counted(service: PccsService, refusal: NotServed) -> HttpResponse:
@@ -237,7 +302,7 @@ def _refusal(refusal: NotServed) -> HttpResponse:
     if refusal.retry_after:
         extra.append((RETRY_AFTER, str(int(refusal.retry_after) + 1)))
     if isinstance(refusal, _Unrenewed):
-        extra.append((FAILED, str(refusal.failed)))
+        extra.extend(_counts(refusal.renewal))
     return with_headers(response, *extra)
 
 
@@ -267,7 +332,8 @@ def _finished(request: HttpRequest, response: HttpResponse, identity: str) -> Ht
     if body:
         tag = etag(body)
         headers.append(("ETag", tag))
-        if response.status == 200 and _is_known(request, tag):
+        may_be_kept = response.header(CACHE_CONTROL) != "no-store"
+        if response.status == 200 and may_be_kept and _is_known(request, tag):
             kept = tuple(one for one in headers if one[0] != "Content-Type")
             return HttpResponse(status=304, headers=kept)
     if request.method == "HEAD":

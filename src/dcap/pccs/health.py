@@ -10,23 +10,27 @@ workers knows its own upstream alone; counters are added up (`metrics`).
 Not here: what is judged by it (`cli.pccs_status`).
 """
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
 
 from dcap.errors import DcapError
-from dcap.pccs import tls
+from dcap.pccs import renewal, tls
+from dcap.pccs.age import is_early
 from dcap.pccs.assembly import Parts
 from dcap.pccs.items import CrlKey, ItemSummary
 from dcap.pccs.metrics import Counted, Counters, Figure, Sample
+from dcap.pccs.upstream import is_oversized
 
 JSON: Final = "application/json; charset=utf-8"
 _STATES: Final = ("closed", "probing", "throttled", "resting")
 _QUEUES: Final = ("NEW", "NOT_AVAILABLE")
 _LONGEST: Final = 120
 _RECENT: Final = 20
+#: For how many hours back machines are counted that asked: name -> hours.
+_SEEN: Final = {"day": 24, "month": 30 * 24}
 
 
 class Hot(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,11 +55,15 @@ def status(parts: Parts, counters: Counters, hot: Hot, *, version: str) -> dict[
         "kept": {
             "items": kept.items,
             "platforms": kept.platforms,
+            "seen": {
+                name: parts.store.platforms.count_seen(at - timedelta(hours=hours))
+                for name, hours in _SEEN.items()
+            },
             "chains": kept.chains,
             "policies": kept.policies,
         },
         "queue": {state: kept.registrations.get(state, 0) for state in _QUEUES},
-        "items": [_item(one, at) for one in sorted(items, key=_end_of)],
+        "items": [_item(one, at) for one in sorted(_watched(items, at), key=_end_of)],
         "upstream": [_supplier(one) for one in parts.upstream.health()],
         "incidents": [_incident(one) for one in list(parts.upstream.incidents)[-_RECENT:]],
         "causes": parts.service.counts(),
@@ -69,6 +77,12 @@ def status(parts: Parts, counters: Counters, hot: Hot, *, version: str) -> dict[
     }
 
 
+def _watched(items: Sequence[ItemSummary], at: datetime) -> list[ItemSummary]:
+    """Without those whose end is nobody's concern: what is had by another name, or by no other way."""
+    by_key = {one.key: one for one in items}
+    return [one for one in items if renewal.is_watched(one, by_key, at)]
+
+
 def _item(one: ItemSummary, at: datetime) -> dict[str, Any]:
     left = None if one.expires is None else (one.expires - at).total_seconds()
     return {
@@ -80,6 +94,8 @@ def _item(one: ItemSummary, at: datetime) -> dict[str, Any]:
         "fetched_at": _text(one.fetched_at),
         "origin": one.origin,
         "size": one.size,
+        "early": is_early(one, at),
+        "oversized": is_oversized(one.key, one.size, one.chain_size),
     }
 
 
@@ -104,6 +120,7 @@ def _supplier(one: Any) -> dict[str, Any]:  # noqa: ANN401 - upstream.SupplierHe
         "failures": sum(line.failures for line in one.lines),
         "causes": dict(one.causes),
         "last_success": _text(one.last_success),
+        "failing": one.failing,
     }
 
 
@@ -131,12 +148,17 @@ def _text(instant: datetime | None) -> str | None:
     return instant.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def checks(*, store_answers: bool, has_tokens: bool, stopping: bool) -> dict[str, str]:
+def checks(
+    *, store_answers: bool, has_tokens: bool, stopping: bool, all_early: bool = False
+) -> dict[str, str]:
     """What has to be well for clients to be sent here: check -> "ok", or what is wrong."""
     return {
         "store": "ok" if store_answers else "the database does not answer",
         "tokens": "ok" if has_tokens else "there is no admin token: nobody could import",
         "running": "ok" if not stopping else "the service stops",
+        "clock": "ok"
+        if not all_early
+        else "all that is kept was issued in the future, and is not served: is the clock right?",
     }
 
 

@@ -108,10 +108,19 @@ def read_head(block: bytes) -> Head:
         _expect_single(pairs)
     if minor != b"0" and b"host" not in fields:
         raise Malformed(400)
-    connection = fields.get(b"connection", b"").lower()
-    keeps = connection != b"close" and (minor != b"0" or connection == b"keep-alive")
     length = _length(fields)
+    if length is None and minor == b"0":
+        raise Malformed(400)  # RFC 9112 §6.1: a proxy of 1.0 would not know where it ends
+    is_1_0 = minor == b"0"
+    keeps = _keeps_alive(pairs, is_1_0=is_1_0) if b"connection" in fields else not is_1_0
     return Head(line, method, _origin_form(target), pairs, fields, length, keeps)
+
+
+def _keeps_alive(pairs: list[tuple[bytes, bytes]], *, is_1_0: bool) -> bool:
+    """RFC 9112 §9.3: `Connection` is a list of words, in any number of fields."""
+    given = [value for name, value in pairs if name.lower() == b"connection"]
+    words = {word.strip(b" \t").lower() for value in given for word in value.split(b",")}
+    return b"close" not in words and (not is_1_0 or b"keep-alive" in words)
 
 
 _SINGLE: Final = (b"host", b"content-length", b"transfer-encoding")
@@ -160,12 +169,12 @@ def write_fields(fields: Iterable[tuple[str, str]]) -> bytes:
     lines = []
     for name, value in fields:
         line = f"{name}: {value}".encode("latin-1", "replace")
-        if value and not _BREAKS.search(line):
+        if value and not any(one in line for one in _BREAKS):
             lines.append(line + b"\r\n")
     return b"".join(lines)
 
 
-_BREAKS: Final = re.compile(rb"[\r\n\0]")
+_BREAKS: Final = (b"\r", b"\n", b"\0")
 
 
 class Chunks:
@@ -174,33 +183,37 @@ class Chunks:
     def __init__(self, limit: int) -> None:
         self.body = bytearray()
         self._limit = limit
-        self._buffer = b""
+        #: What came and is not read yet: part of a line, between two calls.
+        self._buffer = bytearray()
         self._left = -1
         self._trailer = False
 
     def feed(self, data: bytes) -> bytes | None:
         """The bytes behind the body once it is whole, else `None`. Raises `Malformed`."""
-        self._buffer += data
+        buffer = self._buffer
+        buffer += data
+        at, end = 0, len(buffer)
+        # Nothing is moved within the loop: chunks of a byte must not cost the rest of what came.
         while True:
-            if self._left > 0 and not self._take_part():
-                return None
-            line, end, rest = self._buffer.partition(b"\r\n")
-            if not end:
-                if len(self._buffer) > _MAX_CHUNK_LINE:
+            if self._left > 0:
+                part = buffer[at : at + self._left]
+                self.body += part
+                at += len(part)
+                self._left -= len(part)
+                if self._left:
+                    break
+            stop = buffer.find(b"\r\n", at, at + _MAX_CHUNK_LINE + 2)
+            if stop < 0:
+                if end - at > _MAX_CHUNK_LINE + 1:
                     raise Malformed(400)
-                return None
-            self._buffer = rest
+                break
+            line = bytes(buffer[at:stop])
+            at = stop + 2
             if self._trailer and not line:
-                return rest
+                return bytes(buffer[at:])
             self._read_line(line)
-
-    def _take_part(self) -> bool:
-        """Whether the chunk is whole."""
-        part = self._buffer[: self._left]
-        self.body += part
-        self._buffer = self._buffer[len(part) :]
-        self._left -= len(part)
-        return not self._left
+        del buffer[:at]
+        return None
 
     def _read_line(self, line: bytes) -> None:
         """The line that begins a chunk, that ends one, or one of the trailer, which is passed over."""
@@ -208,6 +221,8 @@ class Chunks:
             self._limit -= len(line)
             if self._limit < 0:
                 raise Malformed(413)
+            if not _FIELD.fullmatch(line):
+                raise Malformed(400)
         elif self._left == 0:
             if line:
                 raise Malformed(400)
@@ -216,14 +231,16 @@ class Chunks:
             self._begin(line)
 
     def _begin(self, line: bytes) -> None:
-        size = line.partition(b";")[0].strip(b" \t")
-        if not _CHUNK_SIZE.fullmatch(size):
+        match = _CHUNK.fullmatch(line)
+        if match is None:
             raise Malformed(400)
-        self._left = int(size, 16)
+        self._left = int(match[1], 16)
         if len(self.body) + self._left > self._limit:
             raise Malformed(413)
         self._trailer = self._left == 0
 
 
 _MAX_CHUNK_LINE: Final = 1024
-_CHUNK_SIZE: Final = re.compile(rb"[0-9A-Fa-f]{1,8}")
+#: A size, and extensions, which are passed over: no line end, nor what could be one, is within.
+_CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,8})[\t ]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
+_FIELD: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*")

@@ -5,15 +5,15 @@
     Registration  a machine that waits for certificates
     AppraisalPolicy
 
-Whoever makes an `Item` or a `Holding` has had it proven (`pccs.trust`). Identifiers of machines (QE
-id, PPID, manifest, raw TCB) never stand in the text of these values. Not here: where they are kept
+Whoever makes an `Item` or a `Holding` has had it proven (`trust`, `pck_proof`). Identifiers of machines
+(QE id, PPID, manifest, raw TCB) never stand in the text of these values. Not here: where they are kept
 (`pccs.store`).
 
 Source: Intel PCCS design guide; `pccs-and-pcs-api.md` §1, 2, 3.2.
 """
 
 from datetime import datetime
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -213,6 +213,7 @@ class ItemSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     key: Key
     size: int
+    chain_size: int = 0
     issued: datetime | None
     expires: datetime | None
     number: int | None
@@ -223,7 +224,10 @@ class ItemSummary(msgspec.Struct, frozen=True, kw_only=True):
 class Platform(msgspec.Struct, frozen=True, kw_only=True):
     """A machine for which certificates are kept.
 
-    `qe_id` stands as it was given, in upper case; `pce_id` is hex, little-endian, upper case.
+    `qe_id` stands as it was given, in upper case; `pce_id` is hex, little-endian, upper case;
+    `last_seen` is the hour in which it last asked for its certificate, where that is known.
+    `is_registered`: who may register machines, or import, said that this machine has these ids; of
+    others whoever asked first said so. `expires` is when the first of its certificates does.
     """
 
     qe_id: str
@@ -232,6 +236,9 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     ca: Ca
     encrypted_ppid: bytes | None = None
     manifest: bytes | None = None
+    last_seen: datetime | None = None
+    is_registered: bool = False
+    expires: datetime | None = None
 
     def __repr__(self) -> str:
         return f"<Platform of FMSPC {self.fmspc.hex().upper()}>"
@@ -263,16 +270,41 @@ class PckCertificate(msgspec.Struct, frozen=True, kw_only=True):
         return cls(tcbm=tcbm, pem=pem, components=said.cpu_svn, pce_svn=said.pce_svn)
 
     @property
+    def ppid(self) -> bytes:
+        """Of which machine it is: the one thing that tells, and never told."""
+        extension = Certificate.parse_chain(self.pem)[0].sgx_extension
+        return PckExtensions.parse(extension or b"").ppid
+
+    @property
     def tcb(self) -> Tcb:
         """What `formats.pck_selection` compares."""
         return Tcb(self.components, self.pce_svn)
 
 
-class RawTcb(msgspec.Struct, frozen=True, kw_only=True):
-    """The TCB that a machine reports, and the `tcbm` of the certificate that it reaches.
+class RawReport(NamedTuple):
+    """The TCB that a machine reports. Hex, upper case: CPUSVN 32 digits, PCESVN 4, little-endian."""
 
-    Hex, upper case: `cpu_svn` 32 digits, `pce_svn` 4, little-endian.
-    """
+    cpu_svn: str
+    pce_svn: str
+
+    def __repr__(self) -> str:
+        return "<RawReport>"
+
+    @classmethod
+    def of(cls, tcb: Tcb) -> "RawReport":
+        """A TCB in hex."""
+        pce_svn = tcb.pce_svn.to_bytes(2, "little")
+        return cls(tcb.components.hex().upper(), pce_svn.hex().upper())
+
+    @property
+    def tcb(self) -> Tcb:
+        """What certificates are compared with. Raises `ValueError` where it is not hex."""
+        pce_svn = int.from_bytes(bytes.fromhex(self.pce_svn), "little")
+        return Tcb(bytes.fromhex(self.cpu_svn), pce_svn)
+
+
+class RawTcb(msgspec.Struct, frozen=True, kw_only=True):
+    """A `RawReport`, and the `tcbm` of the certificate that it reaches."""
 
     cpu_svn: str
     pce_svn: str
@@ -280,6 +312,11 @@ class RawTcb(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return "<RawTcb>"
+
+    @property
+    def raw(self) -> RawReport:
+        """What the machine reports."""
+        return RawReport(self.cpu_svn, self.pce_svn)
 
 
 class Holding(msgspec.Struct, frozen=True, kw_only=True):
@@ -303,7 +340,8 @@ class PckAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """What is known for a machine and its raw TCB.
 
     `certificate` (PEM) and `tcbm` are `None` where the machine is known and this raw TCB is not: then
-    one is selected among its certificates.
+    one is selected among its certificates. `last_seen` is the hour in which it last asked, as kept;
+    `expires` when the first of its certificates does, or this one; `stale` says that it has.
     """
 
     certificate: bytes | None
@@ -311,6 +349,9 @@ class PckAnswer(msgspec.Struct, frozen=True, kw_only=True):
     fmspc: bytes
     ca: Ca
     issuer_chain: bytes
+    last_seen: datetime | None = None
+    expires: datetime | None = None
+    stale: bool = False
 
     def __repr__(self) -> str:
         return f"<PckAnswer of FMSPC {self.fmspc.hex().upper()}>"
@@ -320,7 +361,8 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
     """A machine in the queue. With a manifest, `cpu_svn` and `pce_svn` are empty.
 
     `NEW` waits for whoever fetches; of `NOT_AVAILABLE` Intel has the machine and no certificate for a
-    TCB; `DELETED` was handed out.
+    TCB; `DELETED` is done with. `handed_out` is when it was read off the queue: one that is
+    `NOT_AVAILABLE` stays so.
     """
 
     qe_id: str
@@ -331,6 +373,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
     manifest: bytes | None = None
     state: State = "NEW"
     created: datetime
+    handed_out: datetime | None = None
 
     def __repr__(self) -> str:
         return f"<Registration {self.state}>"

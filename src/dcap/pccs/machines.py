@@ -1,96 +1,69 @@
-"""The PCK certificates of machines: fetched whole, proven, kept, and chosen for a raw TCB.
+"""The PCK certificates of machines: fetched whole, proven and kept.
 
-Intel gives all certificates of a machine at once, by its encrypted PPID or its manifest; another PCCS
-and Azure give the one for a raw TCB. Which of those that are kept goes with a raw TCB is selected here,
-once, and remembered. Not here: who may be looked up (`service`), the queue (`registration`).
+Under a QE id the certificates of one machine are kept, told by their PPID: another takes its place only
+where whoever may register machines says so, and nobody said so before. Not here: what suppliers say
+(`pck_lookup`), which certificate goes with a raw TCB (`selection`), who may be looked up (`service`),
+the queue (`registration`).
 
-Source: `pccs-and-pcs-api.md` §2.1, 2.3, 2.4.
+Source: `pccs-and-pcs-api.md` §2.1, 2.3.
 """
 
-import hashlib
-from collections.abc import Callable, Sequence
-from datetime import datetime
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple
 
 import msgspec
 
 from dcap.api.parameters import HEX
-from dcap.errors import CollateralError, DcapError, FormatError, NotFound
-from dcap.formats.collateral import TCB_INFO
-from dcap.formats.pck_selection import Tcb, select
-from dcap.formats.signed_json import SignedJson
-from dcap.formats.tcb_info import TcbInfo
+from dcap.errors import DcapError, FormatError, NotFound
+from dcap.formats.pck_selection import Tcb
 from dcap.pccs import trust
-from dcap.pccs.causes import NotServed, cause_of, not_served
+from dcap.pccs.causes import NotServed, not_served
+from dcap.pccs.issuers import ca_of_chain
 from dcap.pccs.items import (
-    Ca,
     Holding,
-    PckAnswer,
     PckCertificate,
     PckCrlKey,
-    RawTcb,
-    Registration,
-    TcbInfoKey,
+    RawReport,
 )
+from dcap.pccs.pck_lookup import Found, Machine, one_more, whole_set
+from dcap.pccs.pck_proof import Claimed, prove_platform
+from dcap.pccs.selection import Selection
+from dcap.pccs.single_flight import Workers
+from dcap.pccs.store.platforms import MAX_RAW_TCBS
 from dcap.pccs.store.store import Store
 from dcap.pccs.suppliers import Supplier
 from dcap.pccs.upstream import Upstream
-from dcap.sources.need import MachineNeed
+from dcap.pccs.withdrawal import Withdrawal
 
 ABOUT: Final = "a platform"
+#: Machines whose certificates are renewed side by side.
+_RENEWALS: Final = 8
+#: What an incident says where a machine comes under the ids of another.
+REFUSED: Final = "it came under the QE id of another that is kept, and was refused"
+REPLACED: Final = "it was registered, and another goes that had been looked up under its QE id"
 _QE_ID_DIGITS: Final = 32
 
 
-class RawReport(NamedTuple):
-    """The raw TCB of a machine, in hex of upper case: CPUSVN, and PCESVN little-endian."""
+class _Proven(NamedTuple):
+    """What was proven of a machine, the TCBs that have no certificate yet, and which machine it is."""
 
-    cpu_svn: str
-    pce_svn: str
-
-    def __repr__(self) -> str:
-        return "<RawReport>"
-
-    @property
-    def tcb(self) -> Tcb:
-        """What certificates are compared with."""
-        pce_svn = int.from_bytes(bytes.fromhex(self.pce_svn), "little")
-        return Tcb(bytes.fromhex(self.cpu_svn), pce_svn)
-
-
-class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """A machine as it introduces itself: `qe_id` in upper case, `pce_id` hex in upper case."""
-
-    qe_id: str
-    pce_id: str
-    encrypted_ppid: bytes | None = None
-    manifest: bytes | None = None
+    proven: Holding
+    unavailable: tuple[Tcb, ...] | None
+    ppid: bytes
 
     def __repr__(self) -> str:
-        return "<Machine>"
-
-    @property
-    def flight(self) -> str:
-        """A key that tells machines, and ways to look them up, apart, and does not tell who."""
-        state = hashlib.sha256()
-        ids = (self.qe_id.encode("utf-8", "surrogatepass"), self.pce_id.encode())
-        for part in (*ids, self.encrypted_ppid or b"", self.manifest or b""):
-            state.update(len(part).to_bytes(4, "big") + part)
-        return f"platform/{state.hexdigest()}"
-
-
-class _Found(NamedTuple):
-    """What a supplier has of a machine; `unavailable` are TCBs that have no certificate yet."""
-
-    claimed: trust.Claimed
-    unavailable: tuple[Tcb, ...]
+        return "<_Proven>"
 
 
 class Machines:
     """The machines of a store, and the way to more of them."""
 
-    def __init__(self, store: Store, upstream: Upstream) -> None:
+    def __init__(self, store: Store, upstream: Upstream, *, fetches_items: bool = True) -> None:
         self._store = store
         self._upstream = upstream
+        self.selection = Selection(store, upstream, fetches_items=fetches_items)
+        self._renewals = Workers(_RENEWALS)
+        self.withdrawal = Withdrawal(store, upstream, self.selection.reselected)
 
     @property
     def has_whole_sets(self) -> bool:
@@ -118,53 +91,111 @@ class Machines:
             key = f"{key}/{raw.cpu_svn}{raw.pce_svn}"
         return self._upstream.machines.once(key, have, lambda: self._fetch(machine, raw))
 
-    def select(self, qe_id: str, pce_id: str, raw: RawReport) -> PckAnswer:
-        """The certificate of a known machine for a raw TCB that is new. Raises `NotServed`."""
-        chosen, holding = self._choose_now(qe_id, pce_id, raw)
-        known = RawTcb(cpu_svn=raw.cpu_svn, pce_svn=raw.pce_svn, tcbm=chosen.tcbm)
-        if not self._store.platforms.remember(qe_id, pce_id, known, revision=holding.revision):
-            # Replaced meanwhile: among those of now. Whoever asks next remembers it.
-            chosen, holding = self._choose_now(qe_id, pce_id, raw)
-        return PckAnswer(
-            certificate=chosen.pem,
-            tcbm=chosen.tcbm,
-            fmspc=holding.platform.fmspc,
-            ca=holding.platform.ca,
-            issuer_chain=holding.issuer_chain,
+    def renew(self, kept: Holding) -> None:
+        """Fetch the certificates of a machine anew. Raises `NotServed`."""
+        platform = kept.platform
+        machine = Machine(
+            qe_id=platform.qe_id,
+            pce_id=platform.pce_id,
+            encrypted_ppid=platform.encrypted_ppid,
+            manifest=platform.manifest,
+            is_registered=platform.is_registered,
         )
+        reports: list[RawReport | None] = [one.raw for one in kept.raw_tcbs]
+        if self.has_whole_sets or not reports:
+            reports = [None]
+        for raw in reports:
+            self.fetch(machine, raw)
 
-    def _choose_now(
-        self, qe_id: str, pce_id: str, raw: RawReport
-    ) -> tuple[PckCertificate, Holding]:
-        holding = self._store.platforms.holding(qe_id, pce_id)
-        if holding is None:
-            raise NotServed("unknown-platform")
-        return self._choose(holding, raw), holding
+    def renew_each(self, fmspcs: Sequence[bytes] | None) -> Iterator[NotServed | None]:
+        """`renew` for machines of these FMSPCs or all, side by side; of each why it failed, if so."""
+        flights = [
+            self._renewals.submit(lambda kept=kept: self.renew(kept))  # type: ignore[misc]
+            for kept in self._store.platforms.each(fmspcs)
+        ]
+        for flight in flights:
+            try:
+                flight.result()
+                yield None
+            except DcapError as error:
+                yield not_served(error, of_machine=True)
 
     def _fetch(self, machine: Machine, raw: RawReport | None) -> Holding:
-        """1. Certificates. 2. Proof. 3. TCB infos. 4. Selection. 5. Keep.
+        """1. Certificates. 2. Proof. 3. TCB infos. 4. Is it the machine that is kept? 5. Selection.
 
-        A machine whose certificates are all revoked is kept without any, in place of what was kept.
+        6. Keep. 7. Nothing revoked meanwhile. 8. Off the queue. A machine whose certificates are all
+        revoked is kept without any, in place of what was kept.
         """
-        proven, unavailable = self._certificates(machine, raw)
-        self._tcb_infos(proven.platform.fmspc)
-        self._queue_unavailable(machine, unavailable)
-        kept = self._store.platforms.holding(machine.qe_id, machine.pce_id)
-        reports = {RawReport(one.cpu_svn, one.pce_svn) for one in kept.raw_tcbs} if kept else set()
-        if raw is not None:
-            reports.add(raw)
-        selected = self._selected(proven, sorted(reports))
-        holding = msgspec.structs.replace(proven, raw_tcbs=selected)
-        self._store.platforms.put(holding)
-        if not holding.certificates:
+        found = self._certificates(machine, raw)
+        self.selection.fetch_tcb_infos(found.proven.platform.fmspc)
+        holding = self._keep(machine, raw, found)
+        left = self.withdrawal.standing(holding)
+        if len(left.certificates) < len(holding.certificates):
+            # Its CA's list was renewed since the proof: whoever went through all machines may have
+            # passed this one before it was kept. Who was kept after it was proven with that list.
+            now = self._store.platforms.holding(machine.qe_id, machine.pce_id)
+            if now is not None and now.certificates == holding.certificates:
+                left = msgspec.structs.replace(left, revision=now.revision)
+                self._store.platforms.amend(left)
+        if not left.certificates:
             raise NotServed("revoked")
-        return holding
+        reached = {one.raw for one in holding.raw_tcbs}
+        self._store.registrations.cross_off(
+            machine.qe_id,
+            machine.pce_id,
+            reached if raw is None else {*reached, raw},
+            machine.manifest,
+        )
+        return left
 
-    def _certificates(
-        self, machine: Machine, raw: RawReport | None
-    ) -> tuple[Holding, tuple[Tcb, ...]]:
+    def _keep(self, machine: Machine, raw: RawReport | None, found: "_Proven") -> Holding:
+        """Keep what was proven, unless another machine is kept under these ids."""
+        is_told = False
+        while True:
+            kept = self._store.platforms.holding(machine.qe_id, machine.pce_id)
+            takes_place = self._is_another(kept, found.ppid)
+            if takes_place:
+                self._expect_vouched(machine, kept, is_told=is_told)
+                is_told = True
+            tcbs = {one.tcb for one in found.proven.certificates}
+            self.selection.queue_unavailable(machine, found.unavailable, tcbs)
+            before = () if kept is None or takes_place else kept.raw_tcbs
+            reports = sorted({one.raw for one in before} - {raw})
+            if raw is not None:
+                reports = [*reports[: MAX_RAW_TCBS - 1], raw]
+            is_registered = machine.is_registered or (
+                kept is not None and kept.platform.is_registered
+            )
+            holding = msgspec.structs.replace(
+                found.proven,
+                platform=msgspec.structs.replace(
+                    found.proven.platform, is_registered=is_registered
+                ),
+                raw_tcbs=self.selection.selected(found.proven, reports),
+            )
+            if self._store.platforms.replace(holding, kept):
+                return holding
+
+    @staticmethod
+    def _is_another(kept: Holding | None, ppid: bytes) -> bool:
+        """Whether the certificates that are kept are those of another machine."""
+        return kept is not None and bool(kept.certificates) and kept.certificates[0].ppid != ppid
+
+    def _expect_vouched(self, machine: Machine, kept: Holding | None, *, is_told: bool) -> None:
+        """A registration wins over what anybody may have had looked up; nothing else over anything."""
+        wins = machine.is_registered and not (kept is not None and kept.platform.is_registered)
+        if not is_told:
+            self._upstream.tell(ABOUT, "other-machine", REPLACED if wins else REFUSED)
+        if not wins:
+            raise NotServed("other-machine")
+
+    def _certificates(self, machine: Machine, raw: RawReport | None) -> "_Proven":
         """What the first supplier gives that is genuine; the TCBs that have no certificate yet."""
         suppliers = self._upstream.suppliers
+        if raw is None and machine.manifest is not None and suppliers:
+            suppliers = tuple(one for one in suppliers if one.knows_machines)
+            if not suppliers:
+                raise NotServed("manifest-needs-pcs")
         refused: NotServed | None = None
         answers = self._upstream.from_each(
             ABOUT, lambda one: (one, self._ask(one, machine, raw)), suppliers, of_machine=True
@@ -172,39 +203,42 @@ class Machines:
         try:
             for of, found in answers:
                 if not found.claimed.certificates:
-                    self._queue_unavailable(machine, found.unavailable)
+                    self.selection.queue_unavailable(machine, found.unavailable, set())
                     self._upstream.note(of, ABOUT, "certificates-unavailable")
                     refused = refused or NotServed("certificates-unavailable")
                     continue
                 try:
                     proven = self._proven(found.claimed)
-                except (CollateralError, FormatError) as error:
-                    self._upstream.note(of, ABOUT, "forged")
-                    refused = refused or NotServed("forged", where=error.where)
+                except (trust.Forged, FormatError) as error:  # what the store lacks is no forgery
+                    cause = trust.cause_of_refusal(error)
+                    self._upstream.note(of, ABOUT, cause)
+                    refused = refused or NotServed(cause, where=error.where)
                     continue
                 self._upstream.succeeded(of)
                 if len(proven.certificates) < len(found.claimed.certificates):
                     self._upstream.note(of, ABOUT, "revoked")
-                return proven, found.unavailable
+                # All that came are of one machine: that was proven, and revoked ones tell it too.
+                (first, *_) = found.claimed.certificates
+                return _Proven(proven, found.unavailable, PckCertificate.read(*first).ppid)
         except NotServed as error:
             raise (refused or error) from None
         raise AssertionError  # pragma: no cover - `from_each` ends by raising
 
-    def _ask(self, of: Supplier, machine: Machine, raw: RawReport | None) -> _Found:
+    def _ask(self, of: Supplier, machine: Machine, raw: RawReport | None) -> Found:
         if of.knows_machines:
-            return _whole_set(of, machine)
+            return whole_set(of, machine)
         if raw is None or len(machine.qe_id) != _QE_ID_DIGITS or not HEX.fullmatch(machine.qe_id):
             raise NotFound("source-no-pck", "this kind of service wants a QE id and a raw TCB")
         kept = self._store.platforms.holding(machine.qe_id, machine.pce_id)
-        return _Found(_one_more(of, machine, raw, kept), ())
+        return Found(one_more(of, machine, raw, kept), None)
 
-    def _proven(self, claimed: trust.Claimed) -> Holding:
+    def _proven(self, claimed: Claimed) -> Holding:
         """What of it is genuine and not revoked, which may be no certificate at all."""
         upstream = self._upstream
-        ca = trust.ca_of_chain(claimed.issuer_chain)
+        ca = ca_of_chain(claimed.issuer_chain)
         listed = None if ca is None else self._store.items.get(PckCrlKey(ca))
         try:
-            return trust.prove_platform(
+            return prove_platform(
                 claimed,
                 at=upstream.clock(),
                 anchor=upstream.anchor,
@@ -213,149 +247,3 @@ class Machines:
             )
         except trust.Revoked as revoked:
             return revoked.holding
-
-    def _tcb_infos(self, fmspc: bytes) -> None:
-        """The four of them; only SGX's standard one must be there."""
-        keys = tcb_info_keys(fmspc)
-        lacking = self._upstream.lacking(keys)
-        failed = self._upstream.each(lacking).get(keys[0])
-        if isinstance(failed, DcapError):
-            missing = cause_of(failed) == "no-such-item"
-            raise NotServed("no-tcb-info") if missing else not_served(failed)
-
-    def _selected(self, holding: Holding, reports: Sequence[RawReport]) -> tuple[RawTcb, ...]:
-        """For each raw TCB the certificate that it reaches; those that reach none are left out."""
-        levels = self._levels(holding.platform.fmspc)
-        by_tcb = {one.tcb: one for one in holding.certificates}
-        found = []
-        for raw in reports:
-            chosen = select(raw.tcb, by_tcb, levels)
-            if chosen is not None:
-                tcbm = by_tcb[chosen].tcbm
-                found.append(RawTcb(cpu_svn=raw.cpu_svn, pce_svn=raw.pce_svn, tcbm=tcbm))
-        return tuple(found)
-
-    def _choose(self, holding: Holding, raw: RawReport) -> PckCertificate:
-        by_tcb = {one.tcb: one for one in holding.certificates}
-        if not by_tcb:
-            raise NotServed("revoked")
-        chosen = select(raw.tcb, by_tcb, self._levels(holding.platform.fmspc))
-        if chosen is not None:
-            return by_tcb[chosen]
-        waits = self._store.registrations.list("NOT_AVAILABLE")
-        machine = (holding.platform.qe_id, holding.platform.pce_id)
-        unavailable = (
-            RawReport(one.cpu_svn, one.pce_svn).tcb
-            for one in waits
-            if (one.qe_id, one.pce_id) == machine
-        )
-        if any(raw.tcb.reaches(tcb) for tcb in unavailable):
-            raise NotServed("certificates-unavailable")
-        raise NotServed("no-certificate-for-tcb")
-
-    def _levels(self, fmspc: bytes) -> list[Tcb]:
-        """The levels of SGX, early where they are kept; expired ones order certificates as well."""
-        early, standard = (
-            TcbInfoKey("SGX", fmspc, 4, "EARLY"),
-            TcbInfoKey("SGX", fmspc, 4, "STANDARD"),
-        )
-        old = TcbInfoKey("SGX", fmspc, 3, "EARLY"), TcbInfoKey("SGX", fmspc, 3, "STANDARD")
-        for key in (early, standard, *old):
-            item = self._store.items.get(key)
-            if item is not None:
-                info = TcbInfo.parse(SignedJson.parse(item.body, TCB_INFO).body)
-                return [Tcb(level.components, level.pce_svn) for level in info.levels]
-        raise NotServed("no-tcb-info")
-
-    def _queue_unavailable(self, machine: Machine, tcbs: Sequence[Tcb]) -> None:
-        """Those for whom Intel has no certificate yet stand in a queue of their own (`reg_na`)."""
-        if not tcbs:
-            return
-        self._store.registrations.add(
-            *(
-                Registration(
-                    qe_id=machine.qe_id,
-                    pce_id=machine.pce_id,
-                    cpu_svn=tcb.components.hex().upper(),
-                    pce_svn=tcb.pce_svn.to_bytes(2, "little").hex().upper(),
-                    encrypted_ppid=machine.encrypted_ppid,
-                    manifest=machine.manifest,
-                    state="NOT_AVAILABLE",
-                    created=self._now(),
-                )
-                for tcb in tcbs
-            )
-        )
-
-    def _now(self) -> datetime:
-        return self._upstream.clock()
-
-
-def tcb_info_keys(fmspc: bytes) -> tuple[TcbInfoKey, ...]:
-    """The TCB infos that a machine of an FMSPC is judged by: SGX's standard one comes first."""
-    return (
-        TcbInfoKey("SGX", fmspc, 4, "STANDARD"),
-        TcbInfoKey("SGX", fmspc, 4, "EARLY"),
-        TcbInfoKey("TDX", fmspc, 4, "STANDARD"),
-        TcbInfoKey("TDX", fmspc, 4, "EARLY"),
-    )
-
-
-def _whole_set(of: Supplier, machine: Machine) -> _Found:
-    """All certificates, by the manifest where there is one, else by the encrypted PPID."""
-    if machine.manifest is None and machine.encrypted_ppid is None:
-        raise NotFound("source-no-pck", "a machine is found by its encrypted PPID or its manifest")
-    if machine.manifest is None and not any(machine.encrypted_ppid or b""):
-        raise NotServed("zero-ppid")
-    service: Any = of.service
-    answer = service.pck_certs(
-        pce_id=bytes.fromhex(machine.pce_id),
-        encrypted_ppid=None if machine.manifest is not None else machine.encrypted_ppid,
-        platform_manifest=machine.manifest,
-    ).value
-    offered = tuple(
-        (entry.tcbm.hex().upper(), entry.certificate)
-        for entry in answer.entries
-        if entry.certificate is not None
-    )
-    unavailable = tuple(
-        Tcb(entry.components, entry.pce_svn)
-        for entry in answer.entries
-        if entry.certificate is None
-    )
-    ca: Ca = "PLATFORM" if answer.ca == "platform" else "PROCESSOR"
-    claimed = _claimed(machine, offered, answer.issuer_chain)
-    claimed = msgspec.structs.replace(claimed, fmspc=answer.fmspc, ca=ca)
-    return _Found(claimed, unavailable)
-
-
-def _one_more(
-    of: Supplier, machine: Machine, raw: RawReport, kept: Holding | None
-) -> trust.Claimed:
-    """The certificate for a raw TCB, beside those that are kept of the machine."""
-    need = MachineNeed(
-        qe_id=bytes.fromhex(machine.qe_id),
-        cpu_svn=raw.tcb.components,
-        pce_svn=raw.tcb.pce_svn,
-        pce_id=bytes.fromhex(machine.pce_id),
-        encrypted_ppid=machine.encrypted_ppid if any(machine.encrypted_ppid or b"") else None,
-    )
-    found = of.service.pck_cert(need).value
-    offered = found.tcbm.hex().upper(), found.certificate
-    others: tuple[trust.Offered, ...] = ()
-    if kept is not None and kept.issuer_chain == found.issuer_chain:
-        others = tuple((one.tcbm, one.pem) for one in kept.certificates if one.tcbm != offered[0])
-    return _claimed(machine, (*others, offered), found.issuer_chain)
-
-
-def _claimed(
-    machine: Machine, offered: tuple[trust.Offered, ...], issuer_chain: bytes
-) -> trust.Claimed:
-    return trust.Claimed(
-        qe_id=machine.qe_id,
-        pce_id=machine.pce_id,
-        certificates=offered,
-        issuer_chain=issuer_chain,
-        encrypted_ppid=machine.encrypted_ppid,
-        manifest=machine.manifest,
-    )

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from dcap.api import pccs, pccs_admin
 from dcap.api.pccs_responses import SENTENCES
-from dcap.api.pcs import ENCRYPTED_PPID_DIGITS
+from dcap.api.pcs import CAS, ENCRYPTED_PPID_DIGITS, EVALUATION_NUMBER, UPDATES
+from dcap.pccs import removal
 from dcap.pccs.causes import CAUSES
 
 _JSON: Final = "application/json"
@@ -33,8 +34,8 @@ def _words(*words: str) -> dict[str, Any]:
 _NUMBER: Final = {"type": "integer", "minimum": 0, "maximum": 999_999_999}
 _FMSPC: Final = _hex(12)
 _EDITION: Final = {
-    "update": (_words(*pccs.UPDATES), False, "which of the two; standard without it"),
-    pccs.EVALUATION_NUMBER: (_NUMBER, False, "this one exactly; wins over update"),
+    "update": (_words(*UPDATES), False, "which of the two; standard without it"),
+    EVALUATION_NUMBER: (_NUMBER, False, "this one exactly; wins over update"),
 }
 #: Resource -> its parameters (schema, required, what), media type of 200, what it is.
 _RESOURCES: Final[Mapping[str, tuple[Mapping[str, Any], str, str]]] = {
@@ -59,7 +60,7 @@ _RESOURCES: Final[Mapping[str, tuple[Mapping[str, Any], str, str]]] = {
     ),
     "pckcrl": (
         {
-            "ca": (_words(*pccs.CAS), True, "whose list"),
+            "ca": (_words(*CAS), True, "whose list"),
             "encoding": (_words("der", "pem"), False, "der; anything else gives hex"),
         },
         _PEM,
@@ -110,6 +111,14 @@ _PLATFORM: Final = {
         "pce_svn": _hex(4),
         "enc_ppid": _hex(ENCRYPTED_PPID_DIGITS),
         "platform_manifest": {"type": ["string", "null"]},
+    },
+}
+_REMOVAL: Final = {
+    "type": "object",
+    "properties": {
+        "key": {"type": "string"},
+        "qe_id": {"type": "string", "minLength": 1, "maxLength": pccs.MAX_QE_ID},
+        "pce_id": _hex(4),
     },
 }
 _POLICY: Final = {
@@ -188,6 +197,15 @@ def openapi(version: str) -> dict[str, Any]:
             paths.setdefault(path, {})[method.lower()] = _administered(
                 method, number, resource, (parameters, schema, media_type, what)
             )
+    paths[removal.PATH] = {
+        "post": {
+            "summary": "Forget a machine, or an item by its key",
+            "operationId": "post_dcap_forget",
+            "security": [{"admin": []}],
+            "requestBody": {"required": True, "content": {_JSON: {"schema": _REMOVAL}}},
+            "responses": _responses(_TEXT, token=True),
+        }
+    }
     for path, (media_type, what) in _OPERATION.items():
         responses = {"200": _answer(media_type, "as asked")}
         if path.startswith("/healthz"):
@@ -256,6 +274,8 @@ def _responses(media_type: str, *, token: bool) -> dict[str, Any]:
         if status == 401 and not token:
             continue
         said = f"{sentence} Dcap-Cause: {', '.join(causes)}" if causes else sentence
+        if status == 400:
+            said += ". Dcap-Why: what of the request"
         answer: dict[str, Any] = {"description": said}
         if status != 503:
             answer["content"] = {_TEXT: {"schema": {"type": "string"}}}

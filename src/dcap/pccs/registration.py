@@ -12,7 +12,7 @@ Source: `pccs-and-pcs-api.md` §1.4, 1.5, 2.1, 2.3.
 from collections.abc import Sequence
 from typing import Final
 
-from dcap.api.parameters import malformed
+from dcap.api.parameters import HEX, malformed
 from dcap.api.pccs_admin import PlatformRecord, Queue, UpdateKind
 from dcap.errors import DcapError
 from dcap.pccs.causes import NotServed, not_served
@@ -22,16 +22,26 @@ from dcap.pccs.items import (
     Key,
     PckCrlKey,
     Platform,
+    RawReport,
     Registration,
     RootCrlKey,
     State,
+    TcbInfoKey,
     Update,
 )
-from dcap.pccs.machines import Machine, Machines, RawReport
+from dcap.pccs.machines import ABOUT, Machines
 from dcap.pccs.mode import Rules
+from dcap.pccs.pck_lookup import Machine
+from dcap.pccs.platform_records import record_waiting, records_of
+from dcap.pccs.selection import tcb_info_keys
 from dcap.pccs.store.store import Store
 from dcap.pccs.upstream import Upstream
 
+#: Of a manifest, in bytes: Intel's PCCS keeps no more in MySQL, and real ones have some 20 KB a package.
+MAX_MANIFEST: Final = 65_535
+_BESIDE: Final = (
+    "it came under a QE id that waits already, with another PPID or manifest: both wait"
+)
 _STATES: Final[dict[Queue, State]] = {"reg": "NEW", "reg_na": "NOT_AVAILABLE"}
 _UPDATES: Final[dict[UpdateKind, tuple[Update, ...]]] = {
     "standard": ("STANDARD",),
@@ -52,8 +62,8 @@ class Registrar:
     def register(self, record: PlatformRecord, update: UpdateKind, version: int = 4) -> None:
         """A machine registers. Raises `NotServed`, `FormatError` (`pcs-request`).
 
-        1. Known already? 2. Into the queue. 3. Its certificates and TCB infos. 4. Off the queue.
-        5. Lists and identities that everybody needs.
+        1. Known already? 2. Into the queue. 3. Its certificates and TCB infos, then off the queue.
+        4. What everybody needs of its kind, and lists and identities.
         """
         rules = self._rules
         qe_id, pce_id = record.qe_id.upper(), record.pce_id.upper()
@@ -61,34 +71,62 @@ class Registrar:
         ppid = bytes.fromhex(record.enc_ppid) if record.enc_ppid else None
         raw = None if manifest else RawReport(record.cpu_svn, record.pce_svn)
         known = self._store.platforms.get(qe_id, pce_id)
-        if not self._is_cached(known, manifest, raw):
-            # Without a manifest, that of an earlier registration still holds.
-            adopted = manifest or (None if known is None else known.manifest)
-            machine = Machine(qe_id=qe_id, pce_id=pce_id, encrypted_ppid=ppid, manifest=adopted)
-            waiting = self._queue(machine, raw) if rules.queues else None
+        # Without a manifest, that of an earlier registration still holds.
+        adopted = manifest or (None if known is None else known.manifest)
+        machine = Machine(
+            qe_id=qe_id,
+            pce_id=pce_id,
+            encrypted_ppid=ppid,
+            manifest=adopted,
+            is_registered=True,
+        )
+        others: tuple[TcbInfoKey, ...] = ()
+        if known is not None and self._is_cached(known, manifest, raw, machine):
+            if not known.is_registered:
+                self._store.platforms.set_registered(qe_id, pce_id)
+            self._store.registrations.cross_off(
+                qe_id, pce_id, () if raw is None else {raw}, manifest
+            )
+            others = tcb_info_keys(known.fmspc)
+        else:
+            if rules.queues:
+                self._queue(machine, raw)
             if not rules.fetches_registered:
                 return
             if version < 4:
                 raise NotServed("v3-ended")
             self._machines.fetch(machine, raw, lambda: self._fetched(machine, raw))
-            if waiting is not None:
-                self._store.registrations.set_state(waiting, "DELETED")
         if rules.fills_common and version > 3:
-            self.fill_common(update)
+            self.fill_common(update, others)
 
-    def fill_common(self, update: UpdateKind) -> None:
-        """Fetch what every verification needs and is missing. Raises the first that failed."""
-        found = self._upstream.each(self._upstream.lacking(common_keys(update)))
-        failed = next((one for one in found.values() if isinstance(one, DcapError)), None)
+    def fill_common(self, update: UpdateKind, others: Sequence[TcbInfoKey] = ()) -> None:
+        """Fetch what every verification needs and is missing. Raises the first that failed.
+
+        `others` are the TCB infos of a machine that is known: of those the first alone must be there.
+        """
+        wanted = (*others, *common_keys(update))
+        found = self._upstream.each(self._upstream.lacking(wanted))
+        failed = next(
+            (
+                one
+                for key, one in found.items()
+                if isinstance(one, DcapError) and key not in others[1:]
+            ),
+            None,
+        )
         if failed is not None:
             raise not_served(failed)
 
     def waiting(self, queue: Queue, *, take: bool) -> tuple[PlatformRecord, ...]:
-        """The machines of a queue; with `take` they are handed out, once, and leave it."""
+        """The machines of a queue; with `take` they are handed out, once, and leave it.
+
+        Of very many only the first: the others stay for the next time.
+        """
         registrations = self._store.registrations
         state = _STATES[queue]
-        found = registrations.take(state) if take else registrations.list(state)
-        return tuple(_queue_record(one) for one in found)
+        at = self._upstream.clock()
+        found = registrations.take(state, at=at) if take else registrations.list(state)
+        return tuple(map(record_waiting, found))
 
     def kept(self, fmspcs: Sequence[str]) -> tuple[PlatformRecord, ...]:
         """The machines that are kept, of these FMSPCs or all, once for each raw TCB that is known.
@@ -98,18 +136,25 @@ class Registrar:
         """
         wanted = [bytes.fromhex(one) for one in fmspcs] if fmspcs else None
         return tuple(
-            _kept_record(holding.platform, raw)
+            record
             for holding in self._store.platforms.each(wanted)
-            for raw in _reports(holding)
+            for record in records_of(holding)
         )
 
     def _is_cached(
-        self, known: Platform | None, manifest: bytes | None, raw: RawReport | None
+        self, known: Platform, manifest: bytes | None, raw: RawReport | None, machine: Machine
     ) -> bool:
-        if known is None:
-            return False
+        """Whether nothing need be fetched: a machine that has no certificate left is as good as new.
+
+        So is one that anybody may have had looked up by another's PPID: only the same one vouches.
+        """
         if manifest is not None or raw is None:
-            return known.manifest == manifest
+            if known.manifest != manifest:
+                return False
+            holding = self._store.platforms.holding(known.qe_id, known.pce_id)
+            return holding is not None and bool(holding.certificates)
+        if not known.is_registered and known.encrypted_ppid != machine.encrypted_ppid:
+            return False
         answer = self._store.platforms.answer(known.qe_id, known.pce_id, raw.cpu_svn, raw.pce_svn)
         return answer is not None and answer.certificate is not None
 
@@ -117,22 +162,29 @@ class Registrar:
         """Whether another replica has fetched it meanwhile."""
         known = self._store.platforms.get(machine.qe_id, machine.pce_id)
         manifest = machine.manifest if raw is None else None
-        if known is None or not self._is_cached(known, manifest, raw):
+        if known is None or not known.is_registered:
+            return None
+        if not self._is_cached(known, manifest, raw, machine):
             return None
         return self._store.platforms.holding(machine.qe_id, machine.pce_id)
 
-    def _queue(self, machine: Machine, raw: RawReport | None) -> Registration:
-        waiting = Registration(
-            qe_id=machine.qe_id,
-            pce_id=machine.pce_id,
-            cpu_svn="" if raw is None else raw.cpu_svn,
-            pce_svn="" if raw is None else raw.pce_svn,
-            encrypted_ppid=machine.encrypted_ppid,
-            manifest=machine.manifest,
-            created=self._upstream.clock(),
+    def _queue(self, machine: Machine, raw: RawReport | None) -> None:
+        """Into the queue. Raises `NotServed` (`queue-full`)."""
+        entered = self._store.registrations.enter(
+            Registration(
+                qe_id=machine.qe_id,
+                pce_id=machine.pce_id,
+                cpu_svn="" if raw is None else raw.cpu_svn,
+                pce_svn="" if raw is None else raw.pce_svn,
+                encrypted_ppid=machine.encrypted_ppid,
+                manifest=machine.manifest,
+                created=self._upstream.clock(),
+            )
         )
-        self._store.registrations.add(waiting)
-        return waiting
+        if entered == "full":
+            raise NotServed("queue-full")
+        if entered == "beside":
+            self._upstream.tell(ABOUT, "other-machine", _BESIDE)
 
 
 def common_keys(update: UpdateKind) -> tuple[Key, ...]:
@@ -151,34 +203,10 @@ def common_keys(update: UpdateKind) -> tuple[Key, ...]:
 
 def _manifest(text: str | None) -> bytes | None:
     """Intel's server cuts a manifest off where it is no hex; it could only be refused later."""
-    try:
-        return bytes.fromhex(text) if text else None
-    except ValueError:
-        raise malformed("platform_manifest is not hexadecimal") from None
-
-
-def _reports(holding: Holding) -> tuple[RawReport, ...]:
-    known = tuple(RawReport(raw.cpu_svn, raw.pce_svn) for raw in holding.raw_tcbs)
-    return known or (RawReport("", ""),)
-
-
-def _queue_record(one: Registration) -> PlatformRecord:
-    return PlatformRecord(
-        qe_id=one.qe_id,
-        pce_id=one.pce_id,
-        cpu_svn=one.cpu_svn,
-        pce_svn=one.pce_svn,
-        enc_ppid=(one.encrypted_ppid or b"").hex(),
-        platform_manifest=(one.manifest or b"").hex(),
-    )
-
-
-def _kept_record(platform: Platform, raw: RawReport) -> PlatformRecord:
-    return PlatformRecord(
-        qe_id=platform.qe_id,
-        pce_id=platform.pce_id,
-        cpu_svn=raw.cpu_svn,
-        pce_svn=raw.pce_svn,
-        enc_ppid=(platform.encrypted_ppid or b"").hex().upper(),
-        platform_manifest=(platform.manifest or b"").hex().upper(),
-    )
+    if not text:
+        return None
+    if len(text) % 2 or not HEX.fullmatch(text):
+        raise malformed("platform_manifest is not hexadecimal")
+    if len(text) > 2 * MAX_MANIFEST:
+        raise malformed(f"platform_manifest is longer than {MAX_MANIFEST} bytes")
+    return bytes.fromhex(text)

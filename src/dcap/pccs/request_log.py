@@ -8,9 +8,10 @@ PPIDs, manifests, tokens, bodies, or the raw path of what is no resource. Not he
 the container's engine).
 """
 
+import re
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -22,9 +23,20 @@ from dcap.api.pccs import place_of
 from dcap.errors import DcapError, printable
 
 LEVELS: Final = ("error", "warning", "info", "debug")
-#: Parameters whose values are no identifiers, if they are short words.
-SHOWN: Final = ("ca", "encoding", "fmspc", "update", "tcbEvaluationDataNumber", "type", "source")
+_LIST: Final = r"\[?(?:[0-9A-Fa-f]{12}(?:,[0-9A-Fa-f]{12})*)?\]?"
+#: Parameters that are no identifiers, and what their values look like: any other is not shown.
+SHOWN: Final[Mapping[str, re.Pattern[str]]] = {
+    "ca": re.compile(r"(?i)processor|platform"),
+    "encoding": re.compile(r"(?i)der|pem"),
+    "fmspc": re.compile(f"(?i)all|{_LIST}"),
+    "update": re.compile(r"(?i)standard|early|all"),
+    "tcbEvaluationDataNumber": re.compile(r"\d{1,9}", re.ASCII),
+    "type": re.compile(r"(?i)certs"),
+    "source": re.compile(f"(?i)reg|reg_na|{_LIST}"),
+}
 _LONGEST: Final = 64
+#: What stands in a line of text as it is: nothing that ends a word, or a name.
+_PLAIN: Final = re.compile(r"[!#-<>-~\u00a1-\uffff]+")
 
 
 class RequestLog:
@@ -52,6 +64,7 @@ class RequestLog:
         """Something happened. `facts` must not name machines."""
         if not self.shows(level):
             return
+        facts = {name: value for name, value in facts.items() if value not in (None, "")}
         at = self._clock().isoformat(timespec="milliseconds").replace("+00:00", "Z")
         if self._as_json:
             document = {"time": at, "level": level, "event": what, **facts}
@@ -71,15 +84,15 @@ class RequestLog:
         identity: str | None,
         address: str,
         seconds: float,
+        why: str | None = None,
     ) -> None:
-        """A request was answered."""
-        level = "warning" if status >= 500 else "info"
+        """A request was answered. `why` must name no machine."""
+        level = "warning" if status >= 500 or cause == "bad-token" else "info"
         if not self.shows(level):
             return
         facts: dict[str, object] = {**described(request), "status": status}
-        if cause:
-            facts["cause"] = cause
-        facts |= {"ms": round(seconds * 1000, 1), "client": address, "request_id": identity or ""}
+        facts |= {"cause": cause, "why": why}
+        facts |= {"ms": round(seconds * 1000, 1), "client": address, "request_id": identity}
         self.event(level, "request", **facts)
 
     def failed(self, what: str, error: BaseException) -> None:
@@ -102,17 +115,20 @@ def described(request: HttpRequest) -> dict[str, object]:
         "method": request.method[:16],
         "resource": f"{place.tee}/v{place.version}/{known}",
     }
-    query = request.query
-    for name in SHOWN:
+    try:
+        query = request.query
+    except DcapError:
+        return facts
+    for name, form in SHOWN.items():
         value = query.get(name)
-        if value is not None and len(value) <= _LONGEST:
+        if value is not None and len(value) <= _LONGEST and form.fullmatch(value):
             facts[name] = value
     return facts
 
 
 def _word(value: Any) -> str:  # noqa: ANN401 - any fact
     text = str(value)
-    return msgspec.json.encode(text).decode() if " " in text or not text else text
+    return text if _PLAIN.fullmatch(text) else msgspec.json.encode(text).decode()
 
 
 def _place(error: BaseException) -> str:

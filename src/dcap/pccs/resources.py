@@ -30,7 +30,6 @@ from dcap.api.thim import CACHE_CONTROL, ThimCrlRequest, ThimPckCertResponse
 from dcap.pccs.items import (
     EvaluationNumbersKey,
     IdentityKey,
-    Item,
     PckCrlKey,
     RootCrlKey,
     TcbInfoKey,
@@ -52,17 +51,27 @@ def with_headers(response: HttpResponse, *headers: tuple[str, str]) -> HttpRespo
 def write_resource(service: PccsService, asked: Any, request: HttpRequest) -> HttpResponse:  # noqa: ANN401 - one of many
     """The answer of the resource that a request is of."""
     write = _WRITERS[type(asked)]
-    return write(service, asked, request)
+    return write(_asked_of(service, request), asked, request)
+
+
+def _asked_of(service: PccsService, request: HttpRequest) -> PccsService:
+    """HEAD is answered from what is kept alone: nothing is fetched for it, and nothing is kept."""
+    return service.looking() if request.method == "HEAD" else service
 
 
 def _pck_cert(
     service: PccsService, asked: api.PccsPckCertRequest, request: HttpRequest
 ) -> HttpResponse:
     found = service.pck_certificate(asked)
+    if request.method == "GET":
+        qe_id, pce_id = asked.qe_id.upper(), asked.pce_id.hex().upper()
+        service.sightings.note(qe_id, pce_id, known=found.last_seen, at=service.clock())
     certificate, tcbm = found.certificate or b"", bytes.fromhex(found.tcbm or "")
+    age = 0 if found.stale else _seconds_to(found.expires, service.clock())
+    stale: Headers = ((WARNING, STALE_WARNING),) if found.stale else ()
     if _is_thim(request):
         response = ThimPckCertResponse(
-            certificate=certificate, issuer_chain=found.issuer_chain, tcbm=tcbm, max_age=MAX_AGE
+            certificate=certificate, issuer_chain=found.issuer_chain, tcbm=tcbm, max_age=age
         ).to_http()
     else:
         response = answers.write_pck_cert(
@@ -74,7 +83,7 @@ def _pck_cert(
                 ca=found.ca.lower(),
             )
         )
-    return with_headers(response, (CACHE_CONTROL, f"max-age={MAX_AGE}"))
+    return with_headers(response, (CACHE_CONTROL, f"max-age={age}"), *stale)
 
 
 def _pck_crl(
@@ -91,6 +100,7 @@ def _pck_crl(
 
 def write_thim_crl(service: PccsService, request: HttpRequest) -> HttpResponse:
     """A list by the URI that Azure's client knows it by, encoded twice."""
+    service = _asked_of(service, request)
     query = request.query
     marked = request.target if query.get("api-version") else f"{request.target}&api-version=none"
     asked = ThimCrlRequest.from_http(HttpRequest(target=marked))
@@ -193,11 +203,11 @@ def _aged(service: PccsService, answer: ItemAnswer, response: HttpResponse) -> H
     """For how long it may be kept: until it expires, and a day at most."""
     if answer.stale:
         return with_headers(response, (CACHE_CONTROL, "max-age=0"), (WARNING, STALE_WARNING))
-    age = _seconds_left(answer.item, service.clock())
+    age = _seconds_to(answer.item.expires, service.clock())
     return with_headers(response, (CACHE_CONTROL, f"max-age={age}"))
 
 
-def _seconds_left(item: Item, at: datetime) -> int:
-    if item.expires is None:
+def _seconds_to(end: datetime | None, at: datetime) -> int:
+    if end is None:
         return MAX_AGE
-    return max(0, min(MAX_AGE, int((item.expires - at.astimezone(UTC)).total_seconds())))
+    return max(0, min(MAX_AGE, int((end - at.astimezone(UTC)).total_seconds())))

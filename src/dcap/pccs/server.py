@@ -97,10 +97,13 @@ class Server:
                 self._made.close()
 
     def _begin(self, stack: ExitStack, parts: Parts) -> None:
-        """What runs beside requests: renewal, in one of the workers, and looking for changes."""
+        """What runs beside requests: renewal (in one of the workers), sightings, the look-out."""
         if self._worker == 0 and parts.settings.refresh:
             stack.callback(parts.refresher.stop, 1.0)
             parts.refresher.start()
+        sightings = parts.service.sightings
+        stack.callback(sightings.stop)
+        sightings.start()
         watch = self._front.watch
         stack.callback(watch.stop)
         watch.look()

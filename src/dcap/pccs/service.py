@@ -10,13 +10,14 @@ Whatever has expired is fetched anew; where that fails, or the mode does not fet
 Source: `pccs-and-pcs-api.md` §1, 2.1, 2.2.
 """
 
+import copy
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from enum import Enum
+from functools import lru_cache
 from typing import Final
-from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
@@ -24,10 +25,13 @@ from dcap.api.parameters import malformed
 from dcap.api.pccs import PccsPckCertRequest
 from dcap.api.pccs_admin import PlatformRecord, Queue, UpdateKind
 from dcap.api.pcs_responses import Fmspc
-from dcap.errors import CollateralError, DcapError, FormatError
+from dcap.errors import CollateralError, FormatError
 from dcap.formats.certificate import Certificate, write_chain
+from dcap.formats.pck_selection import Tcb
 from dcap.formats.signed_json import decode
+from dcap.pccs.age import in_date, is_early
 from dcap.pccs.causes import NotServed, cause_of, not_served
+from dcap.pccs.issuers import list_of
 from dcap.pccs.items import (
     AppraisalPolicy,
     CrlKey,
@@ -38,19 +42,24 @@ from dcap.pccs.items import (
     Key,
     PckAnswer,
     PckCrlKey,
+    RawReport,
     RootCrlKey,
     TcbInfoKey,
 )
-from dcap.pccs.machines import Machine, Machines, RawReport
+from dcap.pccs.machines import Machines
 from dcap.pccs.mode import RULES, Mode
+from dcap.pccs.pck_lookup import Machine
 from dcap.pccs.policies import read_policy
 from dcap.pccs.registration import Registrar
-from dcap.pccs.single_flight import Workers
+from dcap.pccs.renewal import companions, is_renewable, renew
+from dcap.pccs.sightings import Sightings
 from dcap.pccs.store.store import Store
-from dcap.pccs.upstream import Upstream, in_date
+from dcap.pccs.transfer.report import Report
+from dcap.pccs.upstream import Upstream
 
-#: Machines whose certificates are renewed side by side.
-_RENEWALS: Final = 8
+#: For so long rows of the queue stay that were handed out, or done with.
+DONE_WITH: Final = timedelta(days=30)
+_DAY: Final = timedelta(days=1)
 _NUMBERED: Final = (TcbInfoKey, IdentityKey)
 
 
@@ -69,10 +78,15 @@ class ItemAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Renewal(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a renewal: how many, and why others failed. Items are named by key."""
+    """What came of a renewal: how many, and why others failed. Items are named by key.
+
+    `revoked` are those of the renewed for which Intel has no certificate left that is not revoked: that
+    is an answer, and no failure.
+    """
 
     renewed: int
     failed: dict[str, NotServed]
+    revoked: int = 0
 
 
 class PccsService:
@@ -96,12 +110,28 @@ class PccsService:
         self.rules = RULES[mode]
         self.expired = expired
         self.clock: Callable[[], datetime] = upstream.clock
-        self.machines = Machines(store, upstream)
+        self.machines = Machines(store, upstream, fetches_items=self.rules.fetches_items)
+        self.sightings = Sightings(store)
         self.registrar = Registrar(store, upstream, self.machines, self.rules)
         self._imports = imports
-        self._workers = Workers(_RENEWALS)
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
+        self._only_looks = False
+        self._tidied: datetime | None = None
+
+    def looking(self) -> "PccsService":
+        """The same service for whoever only looks (HEAD): nothing is fetched, nothing remembered."""
+        mirror = copy.copy(self)
+        mirror.rules = msgspec.structs.replace(
+            self.rules,
+            fetches_platforms=False,
+            unknown_platform=(
+                "not-cached" if self.rules.fetches_platforms else self.rules.unknown_platform
+            ),
+            fetches_items=False,
+        )
+        mirror._only_looks = True  # noqa: SLF001 - its own
+        return mirror
 
     def counts(self) -> dict[str, int]:
         """How often what was served stale ("stale"), and each cause that was answered with."""
@@ -125,15 +155,17 @@ class PccsService:
         if kept is not None and in_date(kept, at):
             return ItemAnswer(item=kept)
         try:
-            if not self.rules.fetches_items:
-                raise NotServed(self.rules.missing_item)
             if version < 4:
                 raise NotServed(self.rules.missing_v3)
+            if not self.rules.fetches_items:
+                raise NotServed(self.rules.missing_item)
             return ItemAnswer(item=self.upstream.item(key))
         except CollateralError as error:
             refusal = not_served(error)
         if kept is None or cause_of(refusal) == "store-unavailable":
             raise refusal
+        if is_early(kept, at):
+            raise NotServed("clock", what="it was proven before: is the service's clock right?")
         if self.expired is Expired.SERVE:
             self.count("stale")
             return ItemAnswer(item=kept, stale=True)
@@ -150,10 +182,10 @@ class PccsService:
         """A list by its URI: that of the root or of a PCK CA, under whichever name it is asked for."""
         imported = self.store.items.get(CrlKey(uri))
         if imported is not None and in_date(imported, self.clock()):
-            own = self._kept(_list_of(uri))
+            own = self._kept(list_of(uri))
             if own is None or (own.number or 0) < (imported.number or 0):
                 return ItemAnswer(item=imported)
-        return self.item(_list_of(uri), version)
+        return self.item(list_of(uri), version)
 
     def root_chain(self) -> bytes:
         """The root's certificate alone, in PEM: clients of Azure want a chain beside its list."""
@@ -186,22 +218,47 @@ class PccsService:
     # Machines
 
     def pck_certificate(self, asked: PccsPckCertRequest) -> PckAnswer:
-        """The PCK certificate of a machine for its raw TCB.
+        """The PCK certificate of a machine for its raw TCB, with its end.
 
-        1. Known, and its raw TCB too. 2. Known, and the raw TCB is new: selected. 3. Looked up.
+        1. What is kept, or can be had. 2. Expired: all of the machine's anew. 3. Still expired.
         """
+        found = self._certificate_of(asked)
+        at = self.clock()
+        ends = _end_of(found, at)
+        if at < ends:
+            return msgspec.structs.replace(found, expires=ends)
+        try:
+            if not self.rules.fetches_platforms:
+                raise NotServed("expired")
+            kept = self.store.platforms.holding(asked.qe_id.upper(), asked.pce_id.hex().upper())
+            if kept is not None:
+                self.machines.renew(kept)
+            renewed = self._certificate_of(asked)
+            if at < (ends := _end_of(renewed, at)):
+                return msgspec.structs.replace(renewed, expires=ends)
+            raise NotServed("expired")
+        except CollateralError as error:
+            refusal = not_served(error, of_machine=True)
+        if cause_of(refusal) == "store-unavailable":
+            raise refusal
+        if self.expired is Expired.SERVE:
+            self.count("stale")
+            return msgspec.structs.replace(found, expires=ends, stale=True)
+        raise NotServed("expired", status=refusal.status, retry_after=refusal.retry_after)
+
+    def _certificate_of(self, asked: PccsPckCertRequest) -> PckAnswer:
+        """1. Known, and its raw TCB too. 2. Known, and the raw TCB is new: selected. 3. Looked up."""
         qe_id, pce_id = asked.qe_id.upper(), asked.pce_id.hex().upper()
-        raw = RawReport(
-            asked.cpu_svn.hex().upper(), asked.pce_svn.to_bytes(2, "little").hex().upper()
-        )
+        raw = RawReport.of(Tcb(asked.cpu_svn, asked.pce_svn))
         answer = self._answer(qe_id, pce_id, raw)
         if answer is not None and answer.certificate is not None:
             return answer
         fetches = self.rules.fetches_platforms
         if answer is not None and (not fetches or self.machines.has_whole_sets):
-            return self.machines.select(qe_id, pce_id, raw)
+            return self.machines.selection.answer(qe_id, pce_id, raw, only_looks=self._only_looks)
         if not fetches:
-            raise NotServed(self.rules.unknown_platform)
+            waits = self.machines.selection.waits_for_intel(qe_id, pce_id, raw)
+            raise NotServed("certificates-unavailable" if waits else self.rules.unknown_platform)
         if asked.version < 4:
             raise NotServed(self.rules.missing_v3)
         ppid = asked.encrypted_ppid
@@ -212,7 +269,7 @@ class PccsService:
         found = self._answer(qe_id, pce_id, raw)
         if found is not None and found.certificate is not None:
             return found
-        return self.machines.select(qe_id, pce_id, raw)
+        return self.machines.selection.answer(qe_id, pce_id, raw)
 
     def _answer(self, qe_id: str, pce_id: str, raw: RawReport) -> PckAnswer | None:
         return self.store.platforms.answer(qe_id, pce_id, raw.cpu_svn, raw.pce_svn)
@@ -238,14 +295,42 @@ class PccsService:
 
     # Administration
 
-    def import_collaterals(self, body: bytes, version: int) -> None:
-        """Import a file of collateral. Raises `FormatError`, and what is forged changes nothing."""
+    def forget_machine(self, qe_id: str, pce_id: str) -> bool:
+        """Forget a machine: its certificates, and its places in the queue. False where it is unknown.
+
+        Whoever comes under its ids next is new.
+        """
+        was_kept = self.store.platforms.delete(qe_id.upper(), pce_id.upper())
+        waited = self.store.registrations.forget(qe_id.upper(), pce_id.upper())
+        self.upstream.machines.forget()
+        return was_kept or waited > 0
+
+    def forget_item(self, key: Key) -> bool:
+        """Forget a piece of collateral, its number too. False where none is kept."""
+        was_kept = self.store.items.delete(key) > 0
+        self.upstream.items.forget()
+        return was_kept
+
+    def tidy(self, at: datetime) -> int:
+        """Once a day: forget what nobody needs any more, and say how much that was."""
+        last = self._tidied
+        if last is not None and last <= at < last + _DAY:
+            return 0
+        self._tidied = at
+        return self.store.registrations.prune(at - DONE_WITH) + self.store.prune()
+
+    def import_collaterals(self, body: bytes, version: int) -> Mapping[str, int]:
+        """Import a file of collateral; how many of its pieces were left out, by kind and reason.
+
+        Raises `FormatError`, and what is forged changes nothing.
+        """
         if self._imports is None:
             raise NotServed("bad-request", what="this service imports nothing")
         try:
-            self._imports(body, version)
+            done = self._imports(body, version)
         except FormatError as error:
             raise malformed(error.what) from None
+        return done.tally if isinstance(done, Report) else {}
 
     def refresh_items(self) -> Renewal:
         """Renew all collateral, item by item. Raises `NotServed` (`offline`) in that mode."""
@@ -253,13 +338,13 @@ class PccsService:
             raise NotServed("offline")
         started = self.clock()
         self.upstream.items.forget()
-        keys = {
-            _list_of(one.key.uri) if isinstance(one.key, CrlKey) else one.key
-            for one in self.store.items.summaries()
-        }
-        keys.add(RootCrlKey())
-        renewable = [key for key in keys if getattr(key, "version", 4) > 3]
-        return _renewal(self.upstream.each(renewable, after=started))
+        kept = {one.key for one in self.store.items.summaries()}
+        lacking = companions(kept, self.store.platforms.count_by_fmspc())
+        keys = {RootCrlKey(), *lacking, *filter(is_renewable, kept)}
+        came = renew(self.upstream, keys, kept, after=started)
+        self.machines.withdrawal.drop_revoked()
+        failed = {key.text: refusal for key, refusal in came.failed.items()}
+        return Renewal(renewed=len(came.renewed), failed=failed)
 
     def refresh_certificates(self, fmspcs: Sequence[str]) -> Renewal:
         """Renew the PCK certificates of machines of these FMSPCs, or all, machine by machine."""
@@ -267,33 +352,14 @@ class PccsService:
             raise NotServed("offline")
         self.upstream.machines.forget()
         wanted = [bytes.fromhex(one) for one in fmspcs] if fmspcs else None
-        renewed, failed = 0, {}
-        flights = [
-            self._workers.submit(lambda holding=holding: self._renew(holding))  # type: ignore[misc]
-            for holding in self.store.platforms.each(wanted)
-        ]
-        for place, flight in enumerate(flights):
-            try:
-                flight.result()
-                renewed += 1
-            except DcapError as error:
-                failed[f"platform {place + 1}"] = not_served(error, of_machine=True)
-        return Renewal(renewed=renewed, failed=failed)
-
-    def _renew(self, holding: Holding) -> None:
-        platform = holding.platform
-        machine = Machine(
-            qe_id=platform.qe_id,
-            pce_id=platform.pce_id,
-            encrypted_ppid=platform.encrypted_ppid,
-            manifest=platform.manifest,
-        )
-        reports = [RawReport(one.cpu_svn, one.pce_svn) for one in holding.raw_tcbs]
-        if self.machines.has_whole_sets or not reports:
-            self.machines.fetch(machine, None)
-            return
-        for raw in reports:
-            self.machines.fetch(machine, raw)
+        outcomes = list(self.machines.renew_each(wanted))
+        failed = {
+            f"platform {place}": refusal
+            for place, refusal in enumerate(outcomes, 1)
+            if refusal is not None and refusal.cause != "revoked"
+        }
+        revoked = sum(one is not None and one.cause == "revoked" for one in outcomes)
+        return Renewal(renewed=len(outcomes) - len(failed), failed=failed, revoked=revoked)
 
     # Policies
 
@@ -311,19 +377,14 @@ class PccsService:
         return policy.id
 
 
-def _list_of(uri: str) -> Key:
-    """Whose list a distribution point has, where it is one of Intel's (`api.pccs`)."""
-    parts = urlsplit(uri)
-    if not parts.path.lower().endswith("/pckcrl"):
-        return RootCrlKey()
-    ca = dict(reversed(parse_qsl(parts.query))).get("ca", "")
-    if ca.lower() not in ("processor", "platform"):
-        raise NotServed("bad-request", what="the list's URI does not say of which CA")
-    return PckCrlKey("PLATFORM" if ca.lower() == "platform" else "PROCESSOR")
+def _end_of(found: PckAnswer, at: datetime) -> datetime:
+    """When a certificate or its chain expires: no later than that, and exactly where it is near."""
+    if found.expires is not None and at < found.expires:
+        return found.expires  # the first of its machine's
+    own = Certificate.parse_chain(found.certificate or b"")[0].not_after
+    return min(own, _end_of_chain(found.issuer_chain))
 
 
-def _renewal(found: dict[Key, Item | DcapError]) -> Renewal:
-    failed = {
-        key.text: not_served(error) for key, error in found.items() if isinstance(error, DcapError)
-    }
-    return Renewal(renewed=len(found) - len(failed), failed=failed)
+@lru_cache(maxsize=16)
+def _end_of_chain(issuer_chain: bytes) -> datetime:
+    return min(one.not_after for one in Certificate.parse_chain(issuer_chain))

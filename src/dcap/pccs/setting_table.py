@@ -7,6 +7,7 @@ a command line is seen by everybody. Flags, reader (`config`) and reference page
 Source: `pccs-and-pcs-api.md` §3.1.
 """
 
+import ipaddress
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database: str | None = None
     workers: int = 1
     insecure_test_root: Path | None = None
+    insecure_upstream: bool = False
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     client_ca: Path | None = None
@@ -50,10 +52,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keep_alive_seconds: float = 60
     stop_seconds: float = 20
     connections: int = 4096
+    connections_per_address: int = 1024
     misses: int = 1024
+    misses_per_address: int = 512
     threads: int = 64
+    threads_per_address: int = 24
     rate: float = 200
     burst: int = 2000
+    upstream_rate: float = 10
+    upstream_burst: int = 512
+    trusted_proxies: tuple[str, ...] = ()
     hot_size: int = 16 * 1024 * 1024
     log: str = "text"
     log_level: str = "info"
@@ -86,52 +94,72 @@ Reader: TypeAlias = Callable[[object], Any]
 
 
 def _text(value: object) -> str:
+    """Text in one line."""
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
         raise ValueError
     return value.strip()
 
 
 def _path(value: object) -> Path:
+    """The name of a file or a folder."""
     return Path(_text(value)).expanduser()
 
 
 def _flag(value: object) -> bool:
+    """True or false."""
     if isinstance(value, bool):
         return value
     return _WORDS[_text(value).lower()]
 
 
-def _whole(least: int, most: int) -> Reader:
-    def read(value: object) -> int:
-        number = value if isinstance(value, int) else int(_text(value))
+def _between(read: Reader, least: float, most: float) -> Reader:
+    """Numbers that `read` makes of a value, within bounds. TOML's `true` is none."""
+
+    def bounded(value: object) -> Any:  # noqa: ANN401 - what `read` gives
+        number = read(value)
         if isinstance(value, bool) or not least <= number <= most:
             raise ValueError
         return number
 
-    return read
+    return bounded
+
+
+def _saying(text: str, reader: Reader) -> Reader:
+    """The reader, its docstring saying what it takes: errors repeat it."""
+    reader.__doc__ = text
+    return reader
+
+
+def _whole(least: int, most: int) -> Reader:
+    reader = _between(lambda one: one if isinstance(one, int) else int(_text(one)), least, most)
+    return _saying(f"A whole number from {least} to {most}.", reader)
 
 
 def _seconds(least: float, most: float) -> Reader:
-    def read(value: object) -> float:
-        number = value if isinstance(value, int | float) else float(_text(value))
-        if isinstance(value, bool) or not least <= number <= most:
-            raise ValueError
-        return float(number)
-
-    return read
+    reader = _between(
+        lambda one: float(one if isinstance(one, int | float) else _text(one)), least, most
+    )
+    return _saying(f"A number from {least:.16g} to {most:.16g}.", reader)
 
 
 def _size(least: int, most: int) -> Reader:
-    def read(value: object) -> int:
-        match = _SIZE.fullmatch(str(value) if isinstance(value, int) else _text(value))
-        if match is None:
-            raise ValueError
-        size = int(match[1]) * _SIZES[(match[2] or "").upper()]
-        if isinstance(value, bool) or not least <= size <= most:
-            raise ValueError
-        return size
+    said = f"A size from {size_text(least)} to {size_text(most)}, such as 4MB."
+    return _saying(said, _between(_bytes, least, most))
 
-    return read
+
+def size_text(size: int) -> str:
+    """A size as a person writes it."""
+    for unit, factor in (("GB", 1 << 30), ("MB", 1 << 20), ("KB", 1 << 10)):
+        if size and size % factor == 0:
+            return f"{size // factor}{unit}"
+    return str(size)
+
+
+def _bytes(value: object) -> int:
+    match = _SIZE.fullmatch(str(value) if isinstance(value, int) else _text(value))
+    if match is None:
+        raise ValueError
+    return int(match[1]) * _SIZES[(match[2] or "").upper()]
 
 
 def _one_of(*words: str) -> Reader:
@@ -141,7 +169,7 @@ def _one_of(*words: str) -> Reader:
             raise ValueError
         return word
 
-    return read
+    return _saying(f"One of {', '.join(words)}.", read)
 
 
 def _list_of(one: Reader) -> Reader:
@@ -149,14 +177,23 @@ def _list_of(one: Reader) -> Reader:
         parts = value if isinstance(value, list | tuple) else re.split(r"[\s,]+", _text(value))
         return tuple(one(part) for part in parts)
 
-    return read
+    return _saying(f"{(one.__doc__ or '').rstrip('.')}; several with commas between.", read)
 
 
 def _hash(value: object) -> str:
+    """128 hex digits, SHA-512."""
     text = _text(value).lower()
     if not re.fullmatch(r"[0-9a-f]{128}", text):
         raise ValueError
     return text
+
+
+def _network(value: object) -> str:
+    """An address or a network, such as 10.0.0.0/8."""
+    return str(ipaddress.ip_network(_text(value)))
+
+
+_DEFAULTS: Final = Settings(data=Path())
 
 
 class Setting(NamedTuple):
@@ -178,6 +215,26 @@ class Setting(NamedTuple):
     def flag(self) -> str:
         """The option of `dcap pccs serve`; empty where there is none."""
         return f"--{self.name.replace('_', '-')}" if self.has_flag else ""
+
+    @property
+    def takes(self) -> str:
+        """What a person may write, as part of a sentence."""
+        said = (self.read.__doc__ or self.form).rstrip(".")
+        return said[:1].lower() + said[1:]
+
+    @property
+    def default(self) -> str:
+        """What holds where nothing is given, as a person writes it; empty where that is nothing."""
+        found = getattr(_DEFAULTS, self.name)
+        if found is None or found == () or self.name == "data":
+            return ""
+        if isinstance(found, tuple):
+            return ",".join(found)
+        if isinstance(found, bool):
+            return str(found).lower()
+        if self.form == "SIZE":
+            return size_text(found)
+        return f"{found:g}" if isinstance(found, float) else str(found)
 
     @property
     def variable(self) -> str:
@@ -219,7 +276,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "Intel answers 401: 404 with Dcap-Cause wrong-key. An empty one is none.",
         "ApiKey", has_flag=False, variables=("APIKEY",)),
     Setting("api_key_file", "FILE", _path,
-        "The same, its key in a file of its own: a secret of Kubernetes or systemd. Wins over api_key.",
+        "A file with Intel's subscription key: a secret of Kubernetes or systemd. Wins over api_key.",
         "Unreadable: the service does not start."),
     Setting("proxy", "URL", _text,
         "The proxy for upstream. Without it the usual variables count (https_proxy, no_proxy).",
@@ -237,6 +294,10 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("insecure_test_root", "FILE", _path,
         "Believe what this root signed instead of Intel's: for simulated worlds alone.",
         "Whoever has its key can make anything look genuine to who trusts it too."),
+    Setting("insecure_upstream", "true|false", _flag,
+        "Let upstreams on other machines be asked over http://, where nobody is on the way. A "
+        "subscription key is never sent so.",
+        "Whoever is on the way reads which machines there are, and may withhold answers."),
     Setting("tls_certificate", "FILE", _path,
         "The certificate shown to clients, with its chain. Default: one of the service's own making.",
         "Does not fit the key or is no PEM: the service does not start; at a reload the old one stays."),
@@ -282,21 +343,47 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "For how long what is under way may go on after SIGTERM.",
         "Too short: registrations under way are cut off, and must be sent again."),
     Setting("connections", "N", _whole(1, 1_000_000),
-        "Connections open at once, in each worker.",
+        "Connections open at once, in each worker. The limit of open files is raised for them; where it "
+        "cannot be, there are fewer, and the log says so.",
         "Clients beyond it are hung up on."),
+    Setting("connections_per_address", "N", _whole(1, 1_000_000),
+        "Of those, from one address; the proxies of trusted_proxies have no such limit.",
+        "Too small: machines behind one address are hung up on. Too large: one address takes them all."),
     Setting("misses", "N", _whole(1, 1_000_000),
-        "Requests that are not ready answers, under way or in line at once; more get 503.",
+        "Requests that wait for upstream, or in line for it, at once; more get 503. What is kept is "
+        "answered beside them.",
         "Too small: a rack that boots gets 503, and Intel's provider asks again only if told to."),
+    Setting("misses_per_address", "N", _whole(1, 1_000_000),
+        "Of those, from one address.",
+        "As above, for a rack behind one address."),
     Setting("threads", "N", _whole(1, 1024),
         "Threads that deal with them.",
-        "Too few: who could be answered from the database waits for who waits for upstream."),
+        "Too few: who waits for one upstream waits for who waits for another, slow one."),
+    Setting("threads_per_address", "N", _whole(1, 1024),
+        "Of those, for one address; its other requests wait in line, and other addresses come first.",
+        "Too many: who asks for hundreds of things that upstream lacks delays everybody's."),
     Setting("rate", "N", _seconds(0, 1_000_000),
-        "Such requests a second from one address, after a burst; 0 is no limit. Behind a load balancer "
-        "all have one address.",
+        "Requests that are not ready answers, a second from one address, after a burst; 0 is no limit. "
+        "Behind a load balancer all have one address, unless trusted_proxies names it.",
         "Too small: 503 with Dcap-Cause busy."),
     Setting("burst", "N", _whole(1, 1_000_000),
         "Such requests at once from one address.",
         "As above."),
+    Setting("upstream_rate", "N", _seconds(0, 1_000_000),
+        "Machines a second that are looked up with Intel for one address without a token, after a "
+        "burst; 0 is no limit. An item of collateral counts as four machines, for there are few; all "
+        "addresses together have eight times as much.",
+        "Too small: 503 with Dcap-Cause busy where many machines are new. Too large: strangers make "
+        "Intel throttle the service."),
+    Setting("upstream_burst", "N", _whole(4, 1_000_000),
+        "Such machines at once: a rack that boots.",
+        "As above."),
+    Setting("trusted_proxies", "NETWORK,…", _list_of(_network),
+        "Proxies and load balancers that stand in front of this service, as addresses or networks "
+        "(10.0.0.0/8): the client that they name in X-Forwarded-For is counted and logged. Without it "
+        "the header is ignored.",
+        "Too few: all clients are one to rate. Too many: clients that write the header themselves are "
+        "whoever they say they are, and no rate holds them."),
     Setting("hot_size", "SIZE", _size(0, 1 << 34),
         "Room for ready answers, in each worker: some 6 KB a machine.",
         "Too small: the database answers, ten times slower."),

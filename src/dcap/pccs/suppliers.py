@@ -7,6 +7,7 @@
 Not here: their order, proofs, keeping (`upstream`).
 """
 
+import ipaddress
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -111,14 +112,45 @@ def supplier(
             root_crls=(pccs.root_crl_at or "",),
         )
     base = url.removeprefix(_PCS) or INTEL_BASE
-    is_intel = (urlsplit(base).hostname or "").endswith(INTEL_DOMAIN)
-    name = "Intel PCS" if is_intel else f"PCS {origin_of(base)}"
+    is_intels = is_intel(base)
+    name = "Intel PCS" if is_intels else f"PCS {origin_of(base)}"
     circuit = Circuit(name, connect, clock=clock, monotonic=monotonic)
     pcs = PcsService(circuit.connect, base=base, api_key=api_key or None, root_crl=root_crl)
     # A mirror of Intel's has the root's list on its own host, if it has it at all.
-    mirrored = () if is_intel else (origin_of(base) + _ROOT_CRL_PATH,)
+    mirrored = () if is_intels else (origin_of(base) + _ROOT_CRL_PATH,)
     places = (root_crl,) if root_crl is not None else (*mirrored, INTEL_ROOT_CRL)
     return Supplier(name=name, service=pcs, circuit=circuit, root_crls=places)
+
+
+def is_pcs(url: str) -> bool:
+    """Whether an upstream speaks as Intel's service does, and may want a subscription key."""
+    return url.lower() != AZURE and not url.startswith(_PCCS)
+
+
+def is_intel(url: str) -> bool:
+    """Whether an upstream is Intel's own."""
+    return _host(url).endswith(INTEL_DOMAIN)
+
+
+def is_plain(url: str) -> bool:
+    """Whether an upstream beyond this machine is asked without TLS."""
+    scheme = url.removeprefix(_PCCS).removeprefix(_PCS).partition(":")[0].lower()
+    return scheme == "http" and not is_loopback(_host(url))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url.removeprefix(_PCCS).removeprefix(_PCS) or INTEL_BASE).hostname or ""
+    except ValueError:  # `supplier` says what is wrong with it
+        return ""
 
 
 def _ask(of: Supplier, key: Key) -> tuple[bytes, bytes]:

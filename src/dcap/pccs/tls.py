@@ -40,7 +40,7 @@ def make_missing(certificate: Path, key: Path, *, at: datetime, host: str | None
         kept = key.read_bytes() if key.exists() else None
         made_certificate, made_key = self_signed(at=at, host=host, key=kept)
     except (OSError, ValueError, TypeError):
-        return False  # of a key that cannot be used; whoever loads it says so
+        return False  # of a key that cannot be used; whoever loads the pair says so
     if kept is None:
         write_private(key, made_key)
     write_private(certificate, made_certificate)
@@ -130,7 +130,11 @@ def server_context(
     try:
         context.load_cert_chain(certificate, key, password=lambda: "")
     except (OSError, ValueError) as error:
-        raise _unusable(certificate, key, error) from None
+        unusable = _unusable(certificate, key, error)
+        if key.exists() and not certificate.exists():
+            unusable.what = "the key for TLS is without its certificate, and cannot be used for one"
+            unusable.mend = f"remove {key}: a pair is made at the next start"
+        raise unusable from None
     if client_ca is not None:
         try:
             context.load_verify_locations(client_ca)

@@ -1,31 +1,33 @@
-"""What may be kept and served: only what proves, is what its key says, and does not go back in time.
+"""What may be kept and served: only what proves, and is what its key says.
 
     item = prove(claimed, at=…, anchor=…, root_crl=…)        # raises Forged
-    holding = prove_platform(claimed, at=…, anchor=…)        # a machine's certificates; Forged, Revoked
-    is_older(item, kept)                                     # then it is refused, and reported
 
-Everything that is fetched, imported or restored passes here. Whether something has expired is a fact
-(`Item.expires`), for the service to judge. Intel does not sign its list of FMSPCs: of that one the form
-alone is checked, and nothing may be concluded from it.
+Everything that is fetched, imported or restored passes here (a machine's certificates: `pck_proof`),
+and nothing else comes out: signed bytes are kept as they are, and what stands around them (envelopes,
+PEM) is written anew. Whether something has expired is a fact (`Item.expires`), for the service to judge
+(`age`). What begins to hold within `CLOCK_TOLERANCE` passes: clocks differ, and whoever verifies asks
+one of its own. Intel does not sign its list of FMSPCs: of that one the form alone is checked, and
+nothing may be concluded from it.
 
 Source: `verification.md` §4; `pccs-and-pcs-api.md` §2.2, §7.
 """
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final, Protocol, TypeAlias, cast
+from typing import Any, Final, cast
 
 import msgspec
 
 from dcap.api.pcs_responses import Fmspc
-from dcap.errors import CollateralError, FormatError
-from dcap.formats.certificate import Certificate
+from dcap.errors import CollateralError, DcapError, FormatError
+from dcap.formats.certificate import Certificate, write_chain
+from dcap.formats.collateral import ENCLAVE_IDENTITY, TCB_INFO
 from dcap.formats.crl import Crl
-from dcap.formats.pck_extensions import PckExtensions
-from dcap.formats.signed_json import decode
+from dcap.formats.signed_json import SignedJson, decode
+from dcap.pccs.age import CLOCK_TOLERANCE
 from dcap.pccs.causes import CAUSES
+from dcap.pccs.issuers import ca_named, ca_of_uri, is_root_crl_uri
 from dcap.pccs.items import (
     Ca,
     CrlKey,
@@ -35,35 +37,28 @@ from dcap.pccs.items import (
     IdentityKey,
     Item,
     Key,
-    PckCertificate,
     PckCrlKey,
-    Platform,
     RootCrlKey,
     TcbInfoKey,
 )
 from dcap.verification.anchors import TrustAnchor
 from dcap.verification.findings import Finding
 from dcap.verification.piece import (
-    PckCertified,
+    EVALUATION_NUMBERS,
     PieceCheck,
     check_evaluation_numbers,
     check_identity,
-    check_pck_certificates,
     check_pck_crl,
     check_root_crl,
     check_tcb_info,
 )
-from dcap.verification.signature import Signatures
 
 #: The finding of a thing that is genuine, and not what it is given for.
 OTHER: Final = "other"
 #: The check that a revoked PCK certificate fails.
 _REVOKED: Final = "pck-revocation"
 _REFETCH: Final = "ask another upstream, or for another file; nothing of it was kept"
-_ROOT_CRL: Final = re.compile(r"/IntelSGXRootCA\.[a-z]+(?:$|\?)", re.IGNORECASE)
-_CA_OF_URI: Final = re.compile(r"[?&]ca=(processor|platform)(?:$|&)", re.IGNORECASE)
-#: More than a machine ever had.
-MAX_CERTIFICATES: Final = 1024
+_BEGINS, _REVOCATION = "-validity-start", "-revocation"
 
 
 class Forged(CollateralError):  # noqa: N818 - what it is; a PCCS answers 460
@@ -78,6 +73,19 @@ class Forged(CollateralError):  # noqa: N818 - what it is; a PCCS answers 460
         super().__init__("pccs-forged", what, where=where, mend=mend or _REFETCH)
         self.finding = finding
 
+    @property
+    def is_revocation(self) -> bool:
+        """Whether it was genuine, and its issuer has been revoked."""
+        return self.finding.endswith(_REVOCATION)
+
+
+class Early(Forged):
+    """All that is wrong is that it begins to hold later than now: a clock is wrong, here or there."""
+
+    def __init__(self, failed: tuple[Finding, ...], where: str) -> None:
+        super().__init__(failed[0].code, _told(failed), where=where, mend=CAUSES["clock"].mend)
+        self.code = "pccs-clock"
+
 
 class Revoked(Forged):
     """A machine's certificates are genuine, and every one is revoked. `holding` is it without any."""
@@ -88,40 +96,13 @@ class Revoked(Forged):
         self.holding = holding
 
 
-class Numbered(Protocol):
-    """What an item says of its age; a summary says it too."""
-
-    @property
-    def issued(self) -> datetime | None:
-        """When it was issued."""
-
-    @property
-    def number(self) -> int | None:
-        """Its evaluation data number, or a list's own."""
-
-
-def is_older(new: Numbered, kept: Numbered | None) -> bool:
-    """Whether `new` would take its key back: a lower number, or an earlier issue of the same number.
-
-    Usable as `Items.put(…, accept=lambda new, kept: not is_older(new, kept))`.
-    """
-    if kept is None:
-        return False
-    if new.number != kept.number and new.number is not None and kept.number is not None:
-        return new.number < kept.number
-    return new.issued is not None and kept.issued is not None and new.issued < kept.issued
-
-
-# Items
-
-
 class _Proven(msgspec.Struct, frozen=True):
     """What the proven bytes say of themselves."""
 
     issued: datetime
     expires: datetime
     number: int | None
-    body: bytes | None = None
+    body: bytes
     #: Whether the chain that came along was needed, and proven.
     with_chain: bool = True
 
@@ -137,18 +118,19 @@ class _Terms(msgspec.Struct, frozen=True):
 def prove(item: Item, *, at: datetime, anchor: TrustAnchor, root_crl: bytes | None = None) -> Item:
     """The item, with dates and number from its proven bytes. Raises `Forged`.
 
-    Lists become DER. A chain that nothing was proven with (that of the root's own list) is dropped.
+    Lists become DER; envelopes and chains hold what was proven, and nothing else. A chain that nothing
+    was proven with (that of the root's own list) is dropped.
     `root_crl` is the root's list where it is at hand, proven before: then no issuer may stand on it.
     `expires` is the first expiry of the item and its chain.
     """
     if isinstance(item.key, FmspcsKey):
         return _prove_fmspcs(item)
     known = None if root_crl is None else Crl.parse(root_crl)
-    proven = _PROVE[type(item.key)](item, _Terms(at, anchor, known))
+    proven = _PROVE[type(item.key)](item, _Terms(at + CLOCK_TOLERANCE, anchor, known))
     return msgspec.structs.replace(
         item,
-        body=item.body if proven.body is None else proven.body,
-        issuer_chain=item.issuer_chain if proven.with_chain else b"",
+        body=proven.body,
+        issuer_chain=rewritten(item.issuer_chain) if proven.with_chain else b"",
         issued=proven.issued.astimezone(UTC),
         expires=proven.expires.astimezone(UTC),
         number=proven.number,
@@ -178,9 +160,9 @@ def _prove_crl(item: Item, terms: _Terms) -> _Proven:
         item.body, item.issuer_chain, at=terms.at, anchor=terms.anchor, root_crl=terms.root_crl
     )
     proven = _listed(check, item, chained=True)
-    named = _CA_OF_URI.search(key.uri)
-    if named is not None:
-        _expect_ca(check.content, cast("Ca", named[1].upper()), item)
+    ca = ca_of_uri(key.uri)
+    if ca is not None:
+        _expect_ca(check.content, ca, item)
     return proven
 
 
@@ -204,7 +186,8 @@ def _prove_tcb_info(item: Item, terms: _Terms) -> _Proven:
     _expect(info.fmspc == key.fmspc, item, f"it is for the FMSPC {info.fmspc.hex().upper()}")
     _expect((info.version > 2) == (key.version > 3), item, f"it is of version {info.version}")
     _expect_number(info.evaluation_data_number, key.number, item)
-    return _Proven(info.issue_date, expires, info.evaluation_data_number)
+    body = _enveloped(item, TCB_INFO)
+    return _Proven(info.issue_date, expires, info.evaluation_data_number, body)
 
 
 def _prove_identity(item: Item, terms: _Terms) -> _Proven:
@@ -215,7 +198,8 @@ def _prove_identity(item: Item, terms: _Terms) -> _Proven:
     identity, expires = _require(check, item)
     _expect(identity.id == key.name, item, f"it is the identity of {identity.id}")
     _expect_number(identity.evaluation_data_number, key.number, item)
-    return _Proven(identity.issue_date, expires, identity.evaluation_data_number)
+    body = _enveloped(item, ENCLAVE_IDENTITY)
+    return _Proven(identity.issue_date, expires, identity.evaluation_data_number, body)
 
 
 def _prove_evaluation_numbers(item: Item, terms: _Terms) -> _Proven:
@@ -225,7 +209,18 @@ def _prove_evaluation_numbers(item: Item, terms: _Terms) -> _Proven:
     )
     numbers, expires = _require(check, item)
     _expect(numbers.id == key.tee, item, f"they are for {numbers.id}")
-    return _Proven(numbers.issue_date, expires, None)
+    return _Proven(numbers.issue_date, expires, None, _enveloped(item, EVALUATION_NUMBERS))
+
+
+def _enveloped(item: Item, member: str) -> bytes:
+    """The bytes that were signed and their signature; whatever stood beside them is left out."""
+    return SignedJson.parse(item.body, member).envelope(member)
+
+
+@lru_cache(maxsize=64)
+def rewritten(chain: bytes) -> bytes:
+    """A chain as it is kept: without what stood around its certificates."""
+    return write_chain(Certificate.parse_chain(chain))
 
 
 #: How an item is proven, by the type of its key.
@@ -251,13 +246,26 @@ def _prove_fmspcs(item: Item) -> Item:
 def _require(check: PieceCheck[Any], item: Item) -> tuple[Any, datetime]:
     """Content and expiry of a piece in which nothing failed."""
     if check.content is None or check.window is None:
-        raise _forged(check.failed, item.key.text)
+        raise refusal_of(check.failed, item.key.text)
     return check.content, check.window.expires
 
 
-def _forged(failed: tuple[Finding, ...], where: str) -> Forged:
+def refusal_of(failed: tuple[Finding, ...], where: str) -> Forged:
+    """What to raise for checks that failed: `Early` where only the clock speaks against it."""
+    first = next((one for one in failed if not one.code.endswith(_BEGINS)), None)
+    if first is None:
+        return Early(failed, where)
+    return Forged(first.code, _told(failed), where=where, mend=first.mend)
+
+
+def _told(failed: tuple[Finding, ...]) -> str:
     told = "; ".join(f"{finding.message} [{finding.code}]" for finding in failed)
-    return Forged(failed[0].code, f"it does not prove: {told}", where=where, mend=failed[0].mend)
+    return f"it does not prove: {told}"
+
+
+def cause_of_refusal(error: DcapError) -> str:
+    """The cause by which something is not served that did not prove."""
+    return "clock" if isinstance(error, Early) else "forged"
 
 
 def _expect_number(number: int, asked: int | None, item: Item) -> None:
@@ -269,137 +277,3 @@ def _expect(fits: bool, item: Item, why: str) -> None:  # noqa: FBT001
         raise Forged(
             OTHER, f"it is genuine, and not what was asked for: {why}", where=item.key.text
         )
-
-
-# Machines
-
-#: `tcbm` and PEM of a certificate.
-Offered: TypeAlias = tuple[str, bytes]
-
-
-class Claimed(msgspec.Struct, frozen=True, kw_only=True):
-    """A machine's certificates as someone gave them.
-
-    `fmspc` and `ca` are what was said of them; `None` where nothing was, and the certificates tell.
-    """
-
-    qe_id: str
-    pce_id: str
-    certificates: tuple[Offered, ...]
-    issuer_chain: bytes
-    encrypted_ppid: bytes | None = None
-    manifest: bytes | None = None
-    fmspc: bytes | None = None
-    ca: Ca | None = None
-
-    def __repr__(self) -> str:
-        return "<Claimed>"
-
-
-def prove_platform(
-    claimed: Claimed,
-    *,
-    at: datetime,
-    anchor: TrustAnchor,
-    pck_crl: bytes | None = None,
-    root_crl: bytes | None = None,
-    signatures: Signatures | None = None,
-) -> Holding:
-    """The machine with its certificates, proven; its raw TCBs are for the caller. Raises `Forged`.
-
-    Every certificate is Intel's, of one machine (PPID, FMSPC, PCE id), each for the TCB that its `tcbm`
-    names. Those on `pck_crl`, their CA's list where it is at hand (proven, in date or not), are left out
-    as if Intel had none for their TCB: `Revoked` where none is left. `signatures` may be shared by all
-    machines of an import.
-    """
-    where = "PCK certificates of a machine"
-    if not 0 < len(claimed.certificates) <= MAX_CERTIFICATES:
-        raise Forged(OTHER, f"{len(claimed.certificates)} certificates came for it", where=where)
-    check = check_pck_certificates(
-        [pem for _, pem in claimed.certificates],
-        claimed.issuer_chain,
-        at=at,
-        anchor=anchor,
-        root_crl=None if root_crl is None else Crl.parse(root_crl),
-        signatures=signatures,
-    )
-    if check.content is None:
-        raise _forged(check.failed, where)
-    wrong = _mismatch(claimed, check.content)
-    if wrong:
-        raise Forged(OTHER, f"they are genuine, and not that machine's: {wrong}", where=where)
-    leaf, first = check.content[0]
-    ca = ca_named(leaf.issuer_common_name)
-    assert ca is not None
-    listed = None if pck_crl is None else Crl.parse(pck_crl)
-    holding = Holding(
-        platform=Platform(
-            qe_id=claimed.qe_id.upper(),
-            pce_id=claimed.pce_id.upper(),
-            fmspc=first.fmspc,
-            ca=ca,
-            encrypted_ppid=claimed.encrypted_ppid,
-            manifest=claimed.manifest,
-        ),
-        certificates=tuple(
-            PckCertificate(
-                tcbm=tcbm.upper(), pem=pem, components=said.cpu_svn, pce_svn=said.pce_svn
-            )
-            for (tcbm, pem), (own, said) in zip(claimed.certificates, check.content, strict=True)
-            if listed is None or not _is_on(listed, own)
-        ),
-        issuer_chain=claimed.issuer_chain,
-    )
-    if not holding.certificates:
-        raise Revoked(holding)
-    return holding
-
-
-def _is_on(listed: Crl, certificate: Certificate) -> bool:
-    """Whether a certificate stands on a list of its own issuer's: another's numbers are others."""
-    keys = {listed.authority_key_id, certificate.authority_key_id} - {None}
-    is_theirs = listed.issuer == certificate.issuer and len(keys) < 2
-    return is_theirs and listed.lists(certificate.serial)
-
-
-def _mismatch(claimed: Claimed, proven: Iterable[PckCertified]) -> str:
-    """Why genuine certificates are not those of the machine; empty where they are. Names no machine."""
-    machines: set[tuple[bytes, bytes, bytes]] = set()
-    for (tcbm, _), (certificate, said) in zip(claimed.certificates, proven, strict=True):
-        if tcbm.upper() != tcbm_of(said):
-            return "one is for another TCB than came with it"
-        if said.pce_id.hex().upper() != claimed.pce_id.upper():
-            return "one is for another PCE"
-        if claimed.ca not in (None, ca_named(certificate.issuer_common_name)):
-            return f'they are of "{certificate.issuer_common_name}"'
-        if claimed.fmspc not in (None, said.fmspc):
-            return f"they are for the FMSPC {said.fmspc.hex().upper()}"
-        machines.add((said.ppid, said.fmspc, said.pce_id))
-    return "" if len(machines) == 1 else "they are of several machines"
-
-
-def tcbm_of(said: PckExtensions) -> str:
-    """The TCB of a certificate as Intel names it: CPUSVN ‖ PCESVN (little-endian), in hex."""
-    return (said.cpu_svn + said.pce_svn.to_bytes(2, "little")).hex().upper()
-
-
-def ca_named(common_name: str) -> Ca | None:
-    """Which of the two PCK CAs a common name is of."""
-    if "PCK Processor CA" in common_name:
-        return "PROCESSOR"
-    return "PLATFORM" if "PCK Platform CA" in common_name else None
-
-
-def is_root_crl_uri(uri: str) -> bool:
-    """Whether a distribution point is that of the root's list."""
-    return _ROOT_CRL.search(uri) is not None
-
-
-@lru_cache(maxsize=16)
-def ca_of_chain(issuer_chain: bytes) -> Ca | None:
-    """Which of the two PCK CAs a chain (CA, root) is of, unproven; `None` where it is of none."""
-    try:
-        names = [certificate.common_name for certificate in Certificate.parse_chain(issuer_chain)]
-    except FormatError:
-        return None
-    return next((ca for name in names if (ca := ca_named(name)) is not None), None)

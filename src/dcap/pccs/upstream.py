@@ -13,22 +13,39 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, TypeVar
 
 import msgspec
 
 from dcap.errors import CollateralError, DcapError, FormatError
+from dcap.formats.signed_json import SignedJson
+from dcap.formats.tcb_evaluation_numbers import TcbEvaluationNumbers
 from dcap.pccs import trust
+from dcap.pccs.age import in_date, is_older, may_go_back
 from dcap.pccs.causes import NotServed, cause_of, not_served
 from dcap.pccs.circuit import LineHealth
-from dcap.pccs.items import Item, Key, RootCrlKey
-from dcap.pccs.single_flight import BUDGET_SECONDS, LEASE_SECONDS, SingleFlight, Workers
+from dcap.pccs.items import (
+    EvaluationNumbersKey,
+    FmspcsKey,
+    Item,
+    Key,
+    RootCrlKey,
+)
+from dcap.pccs.single_flight import (
+    BUDGET_SECONDS,
+    LEASE_SECONDS,
+    LONGEST_SECONDS,
+    SingleFlight,
+    Workers,
+)
+from dcap.pccs.store.lease import LeaseKeeper
 from dcap.pccs.store.store import Store
 from dcap.pccs.suppliers import Supplier
 from dcap.sources.clock import now
 from dcap.sources.endpoint import unreadable
 from dcap.verification import INTEL_SGX_ROOT, TrustAnchor
+from dcap.verification.piece import EVALUATION_NUMBERS
 
 T = TypeVar("T")
 
@@ -36,6 +53,10 @@ T = TypeVar("T")
 ITEM_THREADS: Final = 32
 MACHINE_THREADS: Final = 32
 _INCIDENTS: Final = 200
+#: Bytes of a piece with its chain from which on Intel's quote provider aborts its host.
+PROVIDER_LIMIT: Final = 65533
+#: Who is named where no supplier is at fault: what is kept was looked through.
+OWN: Final = "this service"
 #: Causes that do not speak for all suppliers: another may have it.
 _ABSENT: Final = frozenset({"no-such-item", "unregistered", "retired", "no-ppid"})
 
@@ -50,6 +71,12 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     what: str
 
 
+#: Causes that are a supplier's own fault, or of the way there: not of what it was asked for.
+FAULTS: Final = frozenset(
+    {"wrong-key", "upstream-unreachable", "upstream-error", "forged", "clock"}
+)
+
+
 class SupplierHealth(msgspec.Struct, frozen=True, kw_only=True):
     """How one supplier does: its origins, and how often which cause was met."""
 
@@ -58,6 +85,8 @@ class SupplierHealth(msgspec.Struct, frozen=True, kw_only=True):
     fetched: int
     causes: dict[str, int]
     last_success: datetime | None
+    #: The cause it failed for since it last gave something, where that is a fault of its own.
+    failing: str | None
 
 
 class Upstream:
@@ -83,12 +112,13 @@ class Upstream:
         self._report = report
         self._figures = {one.name: _Figures() for one in self.suppliers}
         self._lock = threading.Lock()
+        keeper = LeaseKeeper(store.leases, lease_seconds, longest=LONGEST_SECONDS)
         self.items, self.machines = (
             SingleFlight(
                 store.leases,
                 Workers(threads),
+                keeper=keeper,
                 budget=budget,
-                lease_seconds=lease_seconds,
                 monotonic=monotonic,
             )
             for threads in (ITEM_THREADS, MACHINE_THREADS)
@@ -145,6 +175,8 @@ class Upstream:
                     error = unreadable(error, one.name)
                 wait = one.circuit.wait_seconds
                 refusal = not_served(error, of_machine=of_machine, retry_after=wait or None)
+                if refusal.cause == "store-unavailable":  # asking looks at what is kept, too
+                    raise refusal from None
                 self.note(one, about, refusal.cause, error)
                 failures.append(refusal)
                 continue
@@ -155,9 +187,17 @@ class Upstream:
         """Remember and report that a supplier failed."""
         # Only of items: an error about a machine could name it.
         what = "" if error is None or about == "a platform" else error.what
-        incident = Incident(at=self.clock(), supplier=of.name, about=about, cause=cause, what=what)
         with self._lock:
-            self._figures[of.name].causes[cause] += 1
+            figures = self._figures[of.name]
+            figures.causes[cause] += 1
+            if cause in FAULTS:
+                figures.failing = cause
+        self.tell(about, cause, what, supplier=of.name)
+
+    def tell(self, about: str, cause: str, what: str, *, supplier: str = OWN) -> None:
+        """Remember and report an incident: of a supplier, or of the service's own."""
+        incident = Incident(at=self.clock(), supplier=supplier, about=about, cause=cause, what=what)
+        with self._lock:
             self.incidents.append(incident)
         self._report(incident)
 
@@ -167,6 +207,7 @@ class Upstream:
             figures = self._figures[of.name]
             figures.fetched += 1
             figures.last_success = self.clock()
+            figures.failing = None
 
     def health(self) -> tuple[SupplierHealth, ...]:
         """How the suppliers do, in order."""
@@ -178,6 +219,7 @@ class Upstream:
                     fetched=self._figures[one.name].fetched,
                     causes=dict(self._figures[one.name].causes),
                     last_success=self._figures[one.name].last_success,
+                    failing=self._figures[one.name].failing,
                 )
                 for one in self.suppliers
             )
@@ -194,7 +236,7 @@ class Upstream:
         return kept if after is None or kept.fetched_at > after else None
 
     def _fetch(self, key: Key) -> Item:
-        """1. Ask the suppliers in order. 2. Prove. 3. In date. 4. Not behind. 5. Keep."""
+        """1. Ask the suppliers in order. 2. Prove. 3. In date. 4. Not behind, or rightly so. 5. Keep."""
         last: NotServed | None = None
         candidates = self.from_each(
             key.text, lambda one: (one, one.item(key, self.clock())), self.suppliers
@@ -216,12 +258,38 @@ class Upstream:
         at = self.clock()
         try:
             proven = trust.prove(item, at=at, anchor=self.anchor, root_crl=self.root_crl())
-        except (CollateralError, FormatError) as error:
-            return "forged", error, None
+        except (trust.Forged, FormatError) as error:  # what the store lacks is no forgery
+            return trust.cause_of_refusal(error), error, None
         if not in_date(proven, at):
             return "expired", None, None
-        kept = self.store.items.put(proven, accept=lambda new, kept: not trust.is_older(new, kept))
-        return ("", None, kept[0]) if kept else ("rolled-back", None, None)
+        if is_oversized(proven.key, len(proven.body), len(proven.issuer_chain)):
+            self.tell(proven.key.text, "oversized", f"{len(proven.body)} bytes and their chain")
+        kept = self.store.items.put(proven, accept=lambda new, kept: not is_older(new, kept))
+        return ("", None, kept[0]) if kept else self._go_back(proven, at)
+
+    def _go_back(self, proven: Item, at: datetime) -> tuple[str, DcapError | None, Item | None]:
+        """Keep a lower number in place of a higher one that has expired, where Intel lists it."""
+        before = self.store.items.get(proven.key)
+        if before is not None and may_go_back(proven, before, at) and self._is_listed(proven):
+            kept = self.store.items.put(proven, accept=lambda new, kept: may_go_back(new, kept, at))
+            if kept:
+                said = f"it was {before.number}, is {proven.number}, and the former had expired"
+                self.tell(proven.key.text, "rolled-back", f"its number went back: {said}")
+                return "", None, kept[0]
+        return "rolled-back", None, None
+
+    def _is_listed(self, item: Item) -> bool:
+        """Whether the number of a TCB info or an identity is among those that Intel signs now."""
+        key = EvaluationNumbersKey("TDX" if is_of_tdx(item.key) else "SGX")
+        try:
+            # Not as a flight of its own: this is one, and it would wait for a thread of its own kind.
+            listed = self._have(key, None) or self._fetch(key)
+            numbers = TcbEvaluationNumbers.parse(
+                SignedJson.parse(listed.body, EVALUATION_NUMBERS).body
+            )
+        except DcapError:
+            return False
+        return item.number in {one.tcb_evaluation_data_number for one in numbers.tcb_eval_numbers}
 
 
 class _Figures:
@@ -231,11 +299,18 @@ class _Figures:
         self.fetched = 0
         self.causes: Counter[str] = Counter()
         self.last_success: datetime | None = None
+        self.failing: str | None = None
 
 
-def in_date(item: Item, at: datetime) -> bool:
-    """Whether an item has not expired."""
-    return item.expires is None or at.astimezone(UTC) < item.expires
+def is_of_tdx(key: Key) -> bool:
+    """Whether a key is of TDX alone."""
+    return getattr(key, "tee", "") == "TDX" or getattr(key, "name", "") == "TD_QE"
+
+
+def is_oversized(key: Key, body: int, chain: int) -> bool:
+    """Whether Intel's quote provider aborts its host over a piece of these sizes."""
+    asks = not isinstance(key, FmspcsKey | EvaluationNumbersKey)
+    return asks and body + chain >= PROVIDER_LIMIT
 
 
 def _most_telling(failures: Sequence[NotServed]) -> NotServed:

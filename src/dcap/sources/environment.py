@@ -8,10 +8,15 @@
     alibaba:REGION  Alibaba's PCCS of a region         qcnl      this machine's QCNL configuration
     qcnl:FILE       such a configuration               URL       a PCCS by its base, or Intel's PCS
     PATH            a folder of saved answers, a bundle, or dcap-qvl's JSON
+    plugin          the quote provider library (libdcap_quoteprov.so) that Conclave would load, in a
+                    process of its own; `bundled` where none is installed
+    plugin:PATH     that one                           bundled   dcap's own client, as without a name
 
 Without names: `$DCAP_SOURCE` (commas between them), else the QCNL configuration where there is one
-(`$QCNL_CONF_PATH`, else the system's file), else Intel's PCS. Whatever comes over the network is kept
-(`cache`) once it has been proven. `$DCAP_OFFLINE` keeps off the network: files and the cache are left.
+(`$QCNL_CONF_PATH`, else the system's file), else Azure's caches on a virtual machine of Azure's (its
+firmware says so), else Intel's PCS; all but the variable is also what `bundled` means. Whatever comes
+over the network is kept (`cache`) once it has been proven. `$DCAP_OFFLINE` keeps off the network: files
+and the cache are left.
 
 Not here: the sources themselves (`specs` makes them), and what their answers are worth.
 """
@@ -29,13 +34,15 @@ from dcap.qpl.qcnl_values import VARIABLE as QCNL_FILE
 from dcap.sources.clock import now
 from dcap.sources.need import CollateralNeed, MachineNeed, Update
 from dcap.sources.source import Accept, Fetched, FetchedPck, Source, scope_of
-from dcap.sources.specs import Made, Maker
+from dcap.sources.specs import Made, Maker, bundled
 from dcap.verification.anchors import INTEL_SGX_ROOT, TrustAnchor
 
 if TYPE_CHECKING:
     from dcap.sources.freshness import Freshness
 
 VARIABLE = "DCAP_SOURCE"
+#: The root of the system that is asked for its plugins, and in which cloud it runs.
+MACHINE = Path("/")
 OFFLINE = "DCAP_OFFLINE"
 _NO = ("", "0", "false", "no")
 
@@ -82,8 +89,10 @@ def from_environment(
     clock: Callable[[], datetime] | None = None,
     at: datetime | None = None,
     timeout: float | None = None,
-) -> Source:
-    """The source of this machine, or of `specs`. Make it once: it keeps what it has fetched.
+) -> Configured:
+    """The source of this machine, or of `specs`, and who named it.
+
+    Make it once: it keeps what it has fetched.
 
     `ca` is a file of certificates to trust for servers instead of the system's. With `offline` nothing
     is asked over the network. What is kept has been proven under `anchor`; its age is told by `clock`,
@@ -91,38 +100,12 @@ def from_environment(
     request with all its attempts (30 where it is left out). The generation that a QCNL configuration
     asks for (`tcb_update_type`) is asked for where a verdict names none. Raises `ConfigError`.
     """
-    return configure(
-        specs,
-        environ=environ,
-        ca=ca,
-        offline=offline,
-        anchor=anchor,
-        cache=cache,
-        freshness=freshness,
-        clock=clock,
-        at=at,
-        timeout=timeout,
-    )
-
-
-def configure(
-    specs: Sequence[str] | None = None,
-    *,
-    environ: Mapping[str, str] = os.environ,
-    ca: Path | None = None,
-    offline: bool | None = None,
-    anchor: TrustAnchor = INTEL_SGX_ROOT,
-    cache: bool = True,
-    freshness: "Freshness | None" = None,
-    clock: Callable[[], datetime] | None = None,
-    at: datetime | None = None,
-    timeout: float | None = None,
-) -> Configured:
-    """As `from_environment`, saying who named the source."""
     if offline is None:
         offline = environ.get(OFFLINE, "").strip().lower() not in _NO
     names, by = _names(specs, environ)
-    maker = Maker(environ, ca=ca, timeout=timeout, offline=offline, system=SYSTEM_QCNL)
+    maker = Maker(
+        environ, ca=ca, timeout=timeout, offline=offline, system=SYSTEM_QCNL, machine=MACHINE
+    )
     made = [maker.make(name) for name in names]
     clock = clock or now
     judged_at = clock if at is None else lambda: at
@@ -140,9 +123,8 @@ def _names(specs: Sequence[str] | None, environ: Mapping[str, str]) -> tuple[lis
     given = [name.strip() for name in environ.get(VARIABLE, "").split(",") if name.strip()]
     if given:
         return given, VARIABLE
-    if QCNL_FILE in environ or SYSTEM_QCNL.exists():
-        return ["qcnl"], environ.get(QCNL_FILE, str(SYSTEM_QCNL))
-    return ["pcs"], "default"
+    name = bundled(environ, system=SYSTEM_QCNL, machine=MACHINE)
+    return [name], environ.get(QCNL_FILE, str(SYSTEM_QCNL)) if name == "qcnl" else "default"
 
 
 def _keeper(

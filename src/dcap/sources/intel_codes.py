@@ -1,15 +1,18 @@
 """Which codes Intel's quote provider would give for an error of ours: for who reads its documentation.
 
+    intel_number(error, "tcb_info")        # 0xE062, what a program that calls the provider receives
+    intel_code(error, "tcb_info")          # the same in words, with the code of Intel's log
+
 The tables of statuses and codes are `qpl`'s; here stands only which of our errors is which of them.
 
-Source: `quote-provider.md` §2.5-2.6.
+Source: `quote-provider.md` §2.5-2.7.
 """
 
 import copy
 import re
 from collections.abc import Mapping
 
-from dcap.errors import CollateralError
+from dcap.errors import CollateralError, DcapError, NotFound, Unavailable
 
 STATUS_UNEXPECTED = 0xB011
 NO_CACHE_DATA = 0xB00F
@@ -27,6 +30,7 @@ QCNL_CODES: Mapping[str, int] = {
     "network-encoding": 0xB003,
     "network-protocol": 0xB003,
     "source-answer": 0xB00D,
+    "source-empty": 0xB001,
 }
 #: Piece -> the `quote3_error_t` of its absence, which depends on the call.
 ABSENT: Mapping[str, int] = {
@@ -37,32 +41,75 @@ ABSENT: Mapping[str, int] = {
     "qe_identity": 0xE061,
     "qve_identity": 0xE037,
 }
+#: Where the table of `sgx_qcnl_error_t` is not what a program receives, as was measured (§2.6): an
+#: answer that lacks its chain.
+RECEIVED: Mapping[int, int] = {0xB00D: 0xE01A}
+#: Errors of ours that Intel's provider, which proves nothing, cannot have -> the number nearest to them.
+OURS: Mapping[str, int] = {"provider-unproven": 0xE01A, "provider-certificate": 0xE010}
+UNEXPECTED = 0xE001
+NETWORK_ERROR = 0xE019
+NO_COLLATERAL = 0xE01B
 _STATUS = re.compile(r"(?:pcs|pccs)-([0-9]{3})")
 _SAID = "Intel's code "
+#: Where an error carries its number, once the piece it is of is known.
+_NUMBER = "quote3_error"
 
 
 def intel_code(error: CollateralError, piece: str) -> str | None:
     """`0xE019 SGX_QL_NETWORK_ERROR (QCNL 0xB006)`, or `None` where Intel's provider has no such case."""
-    from dcap.qpl import qcnl_errors, quote3_errors  # noqa: PLC0415 - only where something failed
+    from dcap.qpl import quote3_errors  # noqa: PLC0415 - only where something failed
 
     qcnl = _qcnl(error.code)
     if qcnl is None:
         return None
-    code = next((row[2] for row in qcnl_errors.ROWS if row[0] == qcnl), 0xE001)
-    if qcnl == NO_CACHE_DATA:
-        code = ABSENT.get(piece, code)
+    code = _received(qcnl, piece)
     name = next(row[1] for row in quote3_errors.ROWS if row[0] == code)
     return f"0x{code:04X} {name} (QCNL 0x{qcnl:04X})"
 
 
+def intel_number(error: DcapError, piece: str = "") -> int:
+    """The `quote3_error_t` of any error of ours; `piece` is what was asked for, if the error has it not.
+
+    Of several sources that failed, it is that of the first which did not merely have none.
+    """
+    known = getattr(error, _NUMBER, None)
+    if isinstance(known, int):
+        return known
+    attempts = [attempt.error for attempt in getattr(error, "attempts", ())]
+    if attempts:
+        telling = [each for each in attempts if not isinstance(each, NotFound)]
+        return intel_number((telling or attempts)[0], piece)
+    qcnl = _qcnl(error.code)
+    if qcnl is not None:
+        return _received(qcnl, piece)
+    if error.code in OURS:
+        return OURS[error.code]
+    if isinstance(error, NotFound):
+        return ABSENT.get(piece, NO_COLLATERAL)
+    return NETWORK_ERROR if isinstance(error, Unavailable) else UNEXPECTED
+
+
 def with_intel_code(error: CollateralError, piece: str) -> CollateralError:
-    """The same error, saying what Intel's quote provider would have said."""
-    code = None if _SAID in error.what else intel_code(error, piece)
-    if code is None:
+    """The same error, saying what Intel's quote provider would have said; it carries the number too."""
+    if hasattr(error, _NUMBER) or _SAID in error.what:
         return error
     told = copy.copy(error)
-    told.what = f"{error.what}; {_SAID}{code}"
+    told.__dict__[_NUMBER] = intel_number(error, piece)
+    code = intel_code(error, piece)
+    if code is not None:
+        told.what = f"{error.what}; {_SAID}{code}"
     return told
+
+
+def _received(qcnl: int, piece: str) -> int:
+    """The `quote3_error_t` that a `sgx_qcnl_error_t` becomes."""
+    from dcap.qpl import qcnl_errors  # noqa: PLC0415 - only where something failed
+
+    if qcnl == NO_CACHE_DATA and piece in ABSENT:
+        return ABSENT[piece]
+    if qcnl in RECEIVED:
+        return RECEIVED[qcnl]
+    return next((row[2] for row in qcnl_errors.ROWS if row[0] == qcnl), UNEXPECTED)
 
 
 def _qcnl(code: str) -> int | None:

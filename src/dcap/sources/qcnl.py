@@ -150,8 +150,9 @@ class QcnlService:
             return read(response)
 
         asked = HttpRequest(target=target_of(url), headers=headers)
+        is_intels = PCS_MARK in url.partition("?")[0]  # a PCCS is asked for a URI of Intel's, too
         try:
-            return self._endpoint(url).ask(asked, read_as_intels if PCS_MARK in url else read)
+            return self._endpoint(url).ask(asked, read_as_intels if is_intels else read)
         except CollateralError as error:
             if not self._default:
                 raise

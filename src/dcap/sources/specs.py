@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from dcap.api.http import Handler, HttpRequest, HttpResponse
-from dcap.errors import ConfigError, Unavailable
-from dcap.qpl.qcnl_values import SYSTEM_PATH
+from dcap.errors import ConfigError, FormatError, Unavailable
+from dcap.qpl.qcnl_values import SYSTEM_PATH, VARIABLE
 from dcap.sources.need import Update
 from dcap.sources.source import Source
 
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 ALIBABA = "https://sgx-dcap-server.{region}.aliyuncs.com/sgx/certification/v4/"
 #: What may be written as a source, for people.
-SPECS = "pcs, azure, alibaba:REGION, qcnl, qcnl:FILE, a URL, or a path"
+SPECS = "pcs, azure, alibaba:REGION, qcnl[:FILE], plugin[:PATH], bundled, a URL, or a path"
+#: Where a machine says in which cloud it runs, and what it says in Azure.
+CHASSIS = "sys/class/dmi/id/chassis_asset_tag"
+AZURE_CHASSIS = "7783-7084-3265-9085-8269-3286-77"
 #: Intel's subscription key, for machines' certificates alone.
 API_KEY = "DCAP_PCS_API_KEY"
 _REGION = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -40,6 +43,9 @@ _AGENT_SECONDS = 1.0
 _LONGEST_TIMEOUT = 3600
 #: A configuration that asks for more attempts would keep a verdict waiting.
 _MOST_ATTEMPTS = 10
+_NOT_THE_PLUGINS_CA = (
+    "the certificates of --ca do not count for a plugin, which trusts the system's"
+)
 _NOT_INTELS = (
     "Intel's library would not do what this file says, and dcap does: see `dcap qcnl lint`"
 )
@@ -63,8 +69,10 @@ class Maker:
         timeout: float | None = None,
         offline: bool = False,
         system: Path = SYSTEM_PATH,
+        machine: Path = Path("/"),
     ) -> None:
         self._environ = environ
+        self._machine = machine
         self._ca = ca
         self._timeout = _seconds(timeout)
         self._offline = offline
@@ -76,16 +84,18 @@ class Maker:
         """The source of a name. Raises `ConfigError` (`source-spec`)."""
         kind, _, rest = name.partition(":")
         match kind.lower():
-            case "pcs" if not rest:
-                return self._pcs(None)
-            case "pcs" if _is_url(rest):
-                return self._pcs(rest)
+            case "pcs" if not rest or _is_url(rest):
+                return self._pcs(rest or None)
             case "azure" if not rest:
                 return self._azure()
             case "alibaba":
                 return self._alibaba(rest)
             case "qcnl":
                 return self._qcnl(Path(rest) if rest else None)
+            case "bundled" if not rest:
+                return self.make(bundled(self._environ, system=self._system, machine=self._machine))
+            case "plugin":
+                return self._plugin(Path(rest) if rest else None)
             case "http" | "https" if _is_url(name):
                 host = urlsplit(name).hostname or ""
                 return self._pcs(name) if host.endswith(_INTEL) else self._pccs(name)
@@ -137,6 +147,29 @@ class Maker:
         limits = Limits(connect=patience, read=patience, total=3 * patience, attempts=1)
         environ = without_proxies(self._environ)
         return Network(ca=self._ca, limits=limits, environ=environ).handler
+
+    def _plugin(self, path: Path | None) -> Made:
+        """A quote provider library. Where none is installed, or it is our own: the bundled client."""
+        from dcap.qpl.discovery import conclave_choice  # noqa: PLC0415 - only what is used
+
+        if path is not None and not path.is_file():
+            raise ConfigError(
+                "file-unreadable",
+                "there is no such quote provider library",
+                where=str(path),
+                mend="`dcap provider list` shows what is installed",
+            )
+        path = path or conclave_choice(self._machine)
+        if path is None or _is_our_own(path):
+            return self.make("bundled")
+        from dcap.qpl.plugin import Plugin, PluginLimits  # noqa: PLC0415 - only what is used
+        from dcap.sources.plugin import PluginSource  # noqa: PLC0415
+
+        limits = PluginLimits() if self._timeout is None else PluginLimits(call=self._timeout)
+        remarks = () if self._ca is None else (_NOT_THE_PLUGINS_CA,)
+        plugin = Plugin(path, environ=self._environ, limits=limits)
+        source = PluginSource(plugin, environ=self._environ, offline=self._offline, remarks=remarks)
+        return Made(source, remote=True)
 
     def _qcnl(self, path: Path | None) -> Made:
         from dcap.qpl.qcnl_config import load_qcnl  # noqa: PLC0415 - only what is used
@@ -217,6 +250,34 @@ class Maker:
             read=min(usual.read, self._timeout),
             total=self._timeout,
         )
+
+
+def bundled(
+    environ: Mapping[str, str], *, system: Path = SYSTEM_PATH, machine: Path = Path("/")
+) -> str:
+    """Whom dcap's own client asks: `qcnl` where it is configured, `azure` in Azure, else `pcs`."""
+    if VARIABLE in environ or system.exists():
+        return "qcnl"
+    return "azure" if is_azure(machine) else "pcs"
+
+
+def is_azure(machine: Path = Path("/")) -> bool:
+    """Whether this machine's firmware says that it is a virtual machine of Azure's."""
+    try:
+        with (machine / CHASSIS).open("rb") as file:
+            return file.read(len(AZURE_CHASSIS) + 2).strip() == AZURE_CHASSIS.encode()
+    except OSError:
+        return False
+
+
+def _is_our_own(path: Path) -> bool:
+    """Whether a plugin is dcap's: it would only ask this same client, in another process, or itself."""
+    from dcap.qpl.elf import load_elf  # noqa: PLC0415 - only what is used
+
+    try:
+        return "dcap_quoteprov_version" in load_elf(path).exports
+    except (FormatError, OSError):
+        return False  # what it is, its loading tells
 
 
 def _seconds(timeout: float | None) -> float | None:

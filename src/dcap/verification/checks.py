@@ -58,13 +58,13 @@ def _chain(
     ]  # fmt: skip
 
 
-def _crl(step: str, name: str, what: str) -> list[Check]:
-    """The five checks of a revocation list."""
+def _crl(step: str, name: str, what: str, *, other: str = _REFETCH) -> list[Check]:
+    """The five checks of a revocation list; `other` mends that it is of another issuer."""
     return [
         Check(f"{name}-format", f"{step}.1", UNAVAILABLE, f"{what}: readable", _REFETCH,
               "STATUS_SGX_CRL_UNSUPPORTED_FORMAT"),
         Check(f"{name}-issuer", f"{step}.2", TRUTH, f"{what}: issued by the CA it speaks for",
-              _REFETCH, "STATUS_SGX_CRL_UNKNOWN_ISSUER"),
+              other, "STATUS_SGX_CRL_UNKNOWN_ISSUER"),
         Check(f"{name}-extensions", f"{step}.3", TRUTH,
               f"{what}: has a next update, a number and its issuer's key id", _REFETCH,
               "STATUS_SGX_CRL_INVALID_EXTENSIONS"),
@@ -101,7 +101,8 @@ _ROWS: list[Check] = [
     *_chain("2.1", "crl-issuer-chain", "PCK CRL issuer chain",
             ("STATUS_SGX_INTERMEDIATE_CA_MISSING", "STATUS_SGX_PCK_CERT_CHAIN_UNTRUSTED",
              "STATUS_SGX_INTERMEDIATE_CA_INVALID_ISSUER")),
-    *_crl("2.2", "root-ca-crl", "root CA CRL"),
+    *_crl("2.2", "root-ca-crl", "root CA CRL",
+          other="a test world's list needs its own root (--insecure-test-root); else " + _REFETCH),
     *_crl("2.3", "pck-crl", "PCK CRL"),
     Check("crl-issuer-revocation", "2.4", TRUTH, "the PCK CRL's issuer is not revoked", _FORGED,
           "STATUS_SGX_INTERMEDIATE_CA_REVOKED"),

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Protocol
 
 from dcap.errors import FormatError
-from dcap.formats.certificate import Certificate
+from dcap.formats.certificate import Certificate, organization
 from dcap.formats.crl import Crl
 from dcap.verification.chain import Window
 from dcap.verification.findings import Ledger
@@ -63,10 +63,7 @@ def prove(
     named = ledger.check(
         f"{name}-issuer",
         same,
-        lambda: (
-            f'the list is of "{crl.issuer_common_name}" or of another key, not of '
-            f'"{issuer.common_name}"'
-        ),
+        lambda: _another(crl, issuer),
     )
     lacking = _lacking(crl)
     complete = ledger.check(f"{name}-extensions", not lacking, lacking)
@@ -81,6 +78,24 @@ def prove(
         lambda: f"issued at {crl.this_update:%Y-%m-%dT%H:%M:%SZ}, after {at:%Y-%m-%dT%H:%M:%SZ}",
     )
     return named and complete and signed and issued
+
+
+def _another(crl: Crl, issuer: Issuer) -> str:
+    """Whose the list is instead, by what tells the two apart: name, organization, or key."""
+    name = issuer.common_name
+    if crl.issuer_common_name != name:
+        return f'the list is of "{crl.issuer_common_name}", not of "{name}"'
+    if crl.issuer == issuer.subject:
+        keys = f"{_key(crl.authority_key_id)}, not {_key(issuer.subject_key_id)}"
+        return f'the list is of another key of "{name}": {keys}'
+    theirs, ours = organization(crl.issuer), organization(issuer.subject)
+    if theirs == ours:
+        return f'the list is of another "{name}": the rest of its name differs'
+    return f'the list is of the "{name}" of "{theirs}", not of that of "{ours}"'
+
+
+def _key(identifier: bytes | None) -> str:
+    return "none is named" if identifier is None else identifier.hex()[:16]
 
 
 def _lacking(crl: Crl) -> str:

@@ -8,16 +8,21 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from sqlalchemy import event
+
 from dcap.errors import DcapError
 from dcap.pccs.items import CrlKey
 from dcap.pccs.store.backup import copy_sqlite
 from dcap.pccs.store.database import Database
 from dcap.pccs.store.store import Store
 from dcap.pccs.store.upgrade import bring_up
-from pccs.store.samples import holding, item, registration
+from pccs.store.samples import AT, holding, item, registration
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["pccs.store.children"])
+# Alembic, too: who is to be killed in a migration is not to be killed while it imports.
+_CONTEXT.set_forkserver_preload(
+    ["pccs.store.children", "alembic.config", "alembic.runtime.environment", "alembic.script"]
+)
 
 
 def start(act: Callable[..., None], *arguments: object) -> tuple[BaseProcess, Connection]:
@@ -56,7 +61,7 @@ def count_up(pipe: Connection, url: str, times: int) -> None:
 def take_all(pipe: Connection, url: str, times: int) -> None:
     """Take what is in the queue, again and again."""
     store = Store.open(url)
-    taken = [one.qe_id for _ in range(times) for one in store.registrations.take()]
+    taken = [one.qe_id for _ in range(times) for one in store.registrations.take(at=AT)]
     pipe.send(taken)
 
 
@@ -85,9 +90,13 @@ def fill_the_disk(pipe: Connection, url: str, limit: int) -> None:
 
 
 def upgrade(pipe: Connection, url: str, versions: tuple[str, ...], migrations: Path) -> None:
-    """Bring a database up by other migrations than the packaged ones."""
+    """Bring a database up by some migrations, and tell of each statement before it is asked."""
     database = Database.at(url)
-    pipe.send("begin")
+
+    def tell(*_: object) -> None:
+        pipe.send("statement")
+
+    event.listen(database.engine, "before_cursor_execute", tell)
     bring_up(database, versions=versions, migrations=migrations)
     pipe.send("done")
 

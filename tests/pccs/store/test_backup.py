@@ -2,15 +2,18 @@
 
 import sqlite3
 import stat
+from collections.abc import Iterator
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from dcap.errors import ConfigError, FormatError
 from dcap.pccs.items import CrlKey, Holding
-from dcap.pccs.store.backup import backup, copy_sqlite, restore
+from dcap.pccs.store.backup import Value, backup, copy_sqlite, restore
 from dcap.pccs.store.store import Store
+from dcap.pccs.trust import Forged
 from pccs.databases import Server
 from pccs.store import children
 from pccs.store.samples import AT, holding, item, policy, qe_id, registration
@@ -62,7 +65,7 @@ def test_an_archive_moves_a_store(place: Server, store: Store, tmp_path: Path) -
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     for url in (place.database(), f"sqlite:///{tmp_path}/moved.db"):
         with Store.open(url) as moved:
-            assert restore(moved, target) == 1206
+            assert sum(restore(moved, target, iter).values()) == 1206
             assert content(moved) == content(store)
 
 
@@ -74,7 +77,7 @@ def test_an_archive_is_of_one_moment(store: Store, url: str, tmp_path: Path) -> 
     for attempt in range(3):
         backup(store, tmp_path / "archive", made_at=AT)
         with Store.open(f"sqlite:///{tmp_path}/{attempt}.db") as copy:
-            restore(copy, tmp_path / "archive")
+            restore(copy, tmp_path / "archive", iter)
             listed = {summary.key for summary in copy.items.summaries()}
             assert len(listed) >= 40
             assert all(CrlKey(f"{key.uri.removesuffix('/too')}/too") in listed for key in listed)
@@ -102,10 +105,15 @@ def test_a_changed_archive_changes_nothing(tmp_path: Path, empty: Store) -> None
     for data in changed:
         archive.write_bytes(data)
         with pytest.raises(FormatError, match="store-archive"):
-            restore(empty, archive)
+            restore(empty, archive, iter)
     assert empty.change_number() == 0
     archive.write_bytes(whole)
-    assert restore(empty, archive) == 2
+    assert restore(empty, archive, iter) == {
+        "items": 1,
+        "platforms": 1,
+        "registrations": 0,
+        "policies": 0,
+    }
     empty.close()
 
 
@@ -114,7 +122,24 @@ def test_an_archive_of_the_future_is_refused(tmp_path: Path, empty: Store) -> No
     archive = archive_of(tmp_path)
     archive.write_bytes(archive.read_bytes().replace(b'archive":1', b'archive":2', 1))
     with pytest.raises(FormatError, match="format 2"):
-        restore(empty, archive)
+        restore(empty, archive, iter)
+    empty.close()
+
+
+def test_what_does_not_prove_leaves_nothing_behind(tmp_path: Path, empty: Store) -> None:
+    """The refusal of one value, the last of more than a batch, is that of all before it."""
+    with Store.open(f"sqlite:///{tmp_path}/full.db") as store:
+        fill(store)
+        backup(store, tmp_path / "archive", made_at=AT)
+
+    def refuse(values: Iterator[Value]) -> Iterator[Value]:
+        yield from islice(values, 1205)
+        raise Forged("pck-chain-signature", "it does not prove")
+
+    with pytest.raises(Forged):
+        restore(empty, tmp_path / "archive", refuse)
+    held = empty.statistics()
+    assert (held.items, held.platforms, held.policies, held.registrations) == (0, 0, 0, {})
     empty.close()
 
 
@@ -122,7 +147,7 @@ def test_a_store_in_use_is_not_restored_over(tmp_path: Path, empty: Store) -> No
     """A store that holds anything keeps it."""
     empty.policies.put(policy())
     with pytest.raises(ConfigError, match="store-not-empty"):
-        restore(empty, archive_of(tmp_path))
+        restore(empty, archive_of(tmp_path), iter)
     assert empty.statistics().platforms == 0
     empty.close()
 
@@ -131,7 +156,7 @@ def test_a_file_that_cannot_be_read_or_written_is_named(tmp_path: Path, empty: S
     """The error names the file; the database's own is told too."""
     nowhere = tmp_path / "no such folder" / "archive"
     with pytest.raises(ConfigError, match="no such folder"):
-        restore(empty, nowhere)
+        restore(empty, nowhere, iter)
     with pytest.raises(ConfigError, match="backup-unwritable"):
         backup(empty, nowhere, made_at=AT)
     with pytest.raises(ConfigError, match="backup-unwritable"):

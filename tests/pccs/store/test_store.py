@@ -16,6 +16,9 @@ from dcap.pccs.items import (
     RootCrlKey,
     TcbInfoKey,
 )
+from dcap.pccs.store.collateral import Standing
+from dcap.pccs.store.platforms import MAX_RAW_TCBS
+from dcap.pccs.store.registrations import BESIDE
 from dcap.pccs.store.store import Store
 from pccs.store.samples import (
     AT,
@@ -71,23 +74,46 @@ def test_a_later_item_takes_the_place(store: Store) -> None:
 
 
 def test_whoever_puts_decides_beside_what_is_kept(store: Store) -> None:
-    """`accept` sees the item that is kept now, and its refusal leaves that in place."""
-    seen: list[Item | None] = []
+    """`accept` sees the age of what is kept now, and its refusal leaves that in place."""
+    seen: list[Standing | None] = []
 
-    def newer(offered: Item, present: Item | None) -> bool:
+    def newer(offered: Item, present: Standing | None) -> bool:
         seen.append(present)
         return present is None or (offered.number or 0) >= (present.number or 0)
 
-    assert store.items.put(item(number=17), accept=newer)
+    kept = item(number=17)
+    assert store.items.put(kept, accept=newer)
     assert store.items.put(item(number=16), accept=newer) == ()
-    assert seen == [None, item(number=17)]
-    assert store.items.get(RootCrlKey()) == item(number=17)
+    assert seen == [None, Standing(issued=kept.issued, expires=kept.expires, number=17)]
+    assert store.items.get(RootCrlKey()) == kept
+
+
+def test_what_is_dropped_is_still_known_to_have_been(store: Store) -> None:
+    """Its age stands for it until something is kept again, or it is forgotten by hand."""
+    seen: list[int | None] = []
+
+    def note(_offered: Item, present: Standing | None) -> bool:
+        seen.append(None if present is None else present.number)
+        return False
+
+    kept = item(number=17)
+    store.items.put(kept)
+    assert store.items.drop(item(number=16)) == ()
+    assert store.items.drop(kept) == (kept,)
+    assert store.items.get(kept.key) is None
+    store.items.put(item(), accept=note)
+    store.items.put(item(number=18))
+    store.items.put(item(), accept=note)
+    store.items.drop(item(number=18))
+    store.items.delete(kept.key)
+    store.items.put(item(), accept=note)
+    assert seen == [17, 18, None]
 
 
 def test_items_are_put_all_or_none(store: Store) -> None:
     """An error while items are put leaves nothing of them behind."""
 
-    def refuse(offered: Item, _present: Item | None) -> bool:
+    def refuse(offered: Item, _present: Standing | None) -> bool:
         if offered.key == FmspcsKey():
             raise KeyError
         return True
@@ -203,6 +229,46 @@ def test_a_selection_among_replaced_certificates_is_dropped(store: Store) -> Non
     assert answer.certificate is None
 
 
+def test_only_so_many_raw_tcbs_of_a_machine_are_remembered(store: Store) -> None:
+    """What anybody invents fills no database; what is known already is remembered anew."""
+    store.platforms.put(holding())
+    found = store.platforms.holding(qe_id(0), "0000")
+    assert found is not None
+    for number in range(MAX_RAW_TCBS + 5):
+        raw = RawTcb(cpu_svn=f"{number:032X}", pce_svn="0C00", tcbm=tcbm(2))
+        assert store.platforms.remember(qe_id(0), "0000", raw, revision=found.revision)
+    assert len((kept(store) or found).raw_tcbs) == MAX_RAW_TCBS
+    first = RawTcb(cpu_svn=f"{0:032X}", pce_svn="0C00", tcbm=tcbm(0))
+    assert store.platforms.remember(qe_id(0), "0000", first, revision=found.revision)
+    assert first in (kept(store) or found).raw_tcbs
+
+
+def test_a_machine_that_was_replaced_meanwhile_is_not_replaced(store: Store) -> None:
+    """Whoever judged by what was kept judges again."""
+    assert store.platforms.replace(holding(), None)
+    seen = store.platforms.holding(qe_id(0), "0000")
+    assert not store.platforms.replace(holding(mark="other"), None)
+    store.platforms.put(holding(mark="new"))
+    assert not store.platforms.replace(holding(mark="other"), seen)
+    assert kept(store) == holding(mark="new")
+    assert store.platforms.replace(holding(mark="other"), store.platforms.holding(qe_id(0), "0000"))
+
+
+def test_when_certificates_expire_and_who_named_the_machine_is_kept(store: Store) -> None:
+    """The first expiry of all machines; who may register said that it has these ids."""
+    assert store.platforms.first_expiry() is None
+    for number in range(3):
+        given = holding(number)
+        ends = msgspec.structs.replace(given.platform, expires=AT + timedelta(days=number))
+        store.platforms.put(msgspec.structs.replace(given, platform=ends))
+    assert store.platforms.first_expiry() == AT
+    assert store.platforms.count_expired(AT + timedelta(days=1)) == 2
+    assert store.platforms.set_registered(qe_id(1), "0000")
+    assert not store.platforms.set_registered(qe_id(9), "0000")
+    known = {one.platform.qe_id: one.platform.is_registered for one in store.platforms.each()}
+    assert known == {qe_id(0): False, qe_id(1): True, qe_id(2): False}
+
+
 def test_a_manifest_is_adopted(store: Store) -> None:
     """A known machine takes the manifest it comes with; of an unknown one nothing is kept."""
     store.platforms.put(holding())
@@ -254,16 +320,75 @@ def test_the_queue_is_read_without_emptying_it(store: Store) -> None:
 def test_the_queue_is_handed_out_once(store: Store) -> None:
     """`take` gives what is new and marks it; the other states stay."""
     store.registrations.add(registration(1), registration(2, state="NOT_AVAILABLE"))
-    assert store.registrations.take() == (registration(1),)
-    assert store.registrations.take() == ()
-    assert store.registrations.list("DELETED") == (registration(1, state="DELETED"),)
+    assert store.registrations.take(at=AT) == (registration(1),)
+    assert store.registrations.take(at=AT) == ()
+    marked = msgspec.structs.replace(registration(1, state="DELETED"), handed_out=AT)
+    assert store.registrations.list("DELETED") == (marked,)
     assert store.registrations.list("NOT_AVAILABLE") != ()
+
+
+def test_what_intel_has_no_certificate_for_stays_known_when_it_is_handed_out(store: Store) -> None:
+    """It is read once; that Intel owes it is no less true after that."""
+    waits = registration(1, state="NOT_AVAILABLE")
+    store.registrations.add(waits)
+    assert store.registrations.take("NOT_AVAILABLE", at=AT) == (waits,)
+    assert store.registrations.list("NOT_AVAILABLE") == ()
+    assert len(store.registrations.of_machine(waits.qe_id, "0000", "NOT_AVAILABLE")) == 1
+    assert store.registrations.prune(AT + timedelta(days=1)) == 0
+
+
+def test_no_more_is_handed_out_than_can_be_read(store: Store) -> None:
+    """The rest stays in the queue, and whoever asks again has it."""
+    waiting = [registration(number) for number in range(5)]
+    store.registrations.add(*waiting)
+    assert store.registrations.take(at=AT, most_bytes=1200) == tuple(waiting[:2])
+    assert store.registrations.list() == tuple(waiting[2:])
+    assert store.registrations.take(at=AT, most_bytes=1) == (waiting[2],)
+    assert store.registrations.take(at=AT) == tuple(waiting[3:])
+
+
+def test_a_machine_of_the_same_name_overwrites_none_in_the_queue(store: Store) -> None:
+    """With another PPID it stands beside it; of more than a few the last is replaced."""
+    same = [
+        msgspec.structs.replace(
+            registration(number), qe_id=qe_id(0), encrypted_ppid=bytes([number])
+        )
+        for number in range(BESIDE + 2)
+    ]
+    assert store.registrations.enter(same[0]) == "waiting"
+    assert store.registrations.enter(same[0]) == "waiting"
+    assert [store.registrations.enter(one) for one in same[1:]] == ["beside"] * (BESIDE + 1)
+    assert store.registrations.list() == (*same[: BESIDE - 1], same[-1])
+
+
+def test_a_full_queue_takes_nobody_new(store: Store) -> None:
+    """Who stands in it may come again."""
+    store.registrations.most = 2
+    assert store.registrations.enter(registration(0)) == "waiting"
+    assert store.registrations.enter(registration(1)) == "waiting"
+    assert store.registrations.enter(registration(2)) == "full"
+    assert store.registrations.enter(registration(1)) == "waiting"
+    assert store.statistics().registrations == {"NEW": 2}
+
+
+def test_who_has_its_certificates_is_crossed_off(store: Store) -> None:
+    """What waits with another raw TCB, and other machines, go on waiting."""
+    other = msgspec.structs.replace(registration(1), cpu_svn="FF" * 16)
+    by_manifest = msgspec.structs.replace(
+        registration(1), cpu_svn="", pce_svn="", manifest=b"its own"
+    )
+    store.registrations.add(registration(1), other, by_manifest, registration(2))
+    reached = {(CPU_SVN, PCE_SVN)}
+    assert store.registrations.cross_off(qe_id(1), "0000", reached, b"another") == 1
+    assert set(store.registrations.list()) == {other, by_manifest, registration(2)}
+    assert store.registrations.cross_off(qe_id(1), "0000", (), b"its own") == 1
+    assert set(store.registrations.list()) == {other, registration(2)}
 
 
 def test_a_machine_queues_once(store: Store) -> None:
     """The same machine with the same raw TCB is one row, new again; another raw TCB is another."""
     store.registrations.add(registration(1))
-    store.registrations.take()
+    store.registrations.take(at=AT)
     other = msgspec.structs.replace(registration(1), cpu_svn="FF" * 16)
     store.registrations.add(registration(1), other)
     assert len(store.registrations.list()) == 2
@@ -272,11 +397,14 @@ def test_a_machine_queues_once(store: Store) -> None:
 
 def test_a_row_of_the_queue_is_changed_by_itself(store: Store) -> None:
     """One registration changes its state, or goes; those around it stay."""
-    store.registrations.add(registration(1), registration(2))
-    assert store.registrations.set_state(registration(1), "NOT_AVAILABLE")
+    store.registrations.add(registration(1), registration(2), registration(3))
+    assert store.registrations.cross_off(qe_id(1), "0000", {(CPU_SVN, PCE_SVN)}, None) == 1
     assert store.registrations.delete(registration(2))
     assert not store.registrations.delete(registration(2))
-    assert store.statistics().registrations == {"NOT_AVAILABLE": 1}
+    assert store.registrations.forget(qe_id(4), "0000") == 0
+    assert store.statistics().registrations == {"DELETED": 1, "NEW": 1}
+    assert store.registrations.forget(qe_id(1), "0000") == 1
+    assert store.statistics().registrations == {"NEW": 1}
 
 
 def test_only_what_was_handed_out_is_pruned(store: Store) -> None:

@@ -20,9 +20,9 @@ from dcap.pccs.items import (
     Update,
     Version,
 )
+from dcap.pccs.pck_proof import Claimed, Offered, prove_platform, tcbm_of
 from dcap.pccs.store.store import Store
 from dcap.pccs.transfer.arrangement import arrange
-from dcap.pccs.trust import Claimed, Offered, prove_platform, tcbm_of
 from dcap.simulator.intel import ROOT_CRL_URL
 from dcap.simulator.platform import Platform
 from dcap.simulator.tcb_model import PCE_SVN

@@ -4,17 +4,15 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from dcap.formats.containers.bundle import Bundle
 from dcap.pccs.items import IdentityKey, Item, Key, PckCrlKey, TcbInfoKey
 from dcap.pccs.store.store import Store
-from dcap.pccs.transfer.export import (
-    collateral_sets,
-    platform_collaterals,
-    quote_provider_caches,
-)
+from dcap.pccs.transfer.export import collateral_sets, platform_collaterals
 from dcap.pccs.transfer.platform_collaterals import import_platform_collaterals
+from dcap.pccs.transfer.provider_caches import quote_provider_caches
 from dcap.simulator.world import World
 from dcap.sources.foreign_caches import read_intel_cache
 from dcap.verification import check_endorsements
@@ -151,6 +149,23 @@ def test_entries_for_the_quote_provider_are_read_as_its_own(
         assert entry.expires == expires
         assert entry.content.kind == "multicerts"
         assert entry.content.about == "3 certificates"
+
+
+def test_a_machine_that_was_updated_has_the_entry_of_its_present_tcb(
+    simulated: World, store: Store
+) -> None:
+    """A list of all that is kept has it once for each TCB it had: one file, of the highest."""
+    now = record(simulated.platform("multi"))
+    before = type(now)(
+        **{**msgspec.structs.asdict(now), "cpu_svn": "00" * 16, "platform_manifest": None}
+    )
+    items = collateral(simulated, simulated.platform("multi"))
+    for listed in ([now, before], [before, now]):
+        entries = list(
+            quote_provider_caches(listed, store.platforms.holdings(), items, expires=simulated.at)
+        )
+        assert len(entries) == 1
+        assert now.cpu_svn.encode() in entries[0][1]
 
 
 def test_a_machine_without_a_raw_tcb_has_an_entry_that_names_none(

@@ -333,3 +333,15 @@ def test_a_database_in_mysql_is_taken_over(simulated: World, store: Store) -> No
     assert report.complete
     expect_machines(store, simulated)
     assert report.kept["registration"] == 2
+
+
+def test_a_file_that_computes_its_values_takes_no_memory(
+    tmp_path: Path, simulated: World, store: Store, database: Path
+) -> None:
+    """A generated column that would make hundreds of megabytes ends the reading, and keeps nothing."""
+    with sqlite3.connect(database) as connection:
+        connection.execute("ALTER TABLE pcs_certificates ADD huge AS (zeroblob(300000000))")
+    with pytest.raises(Unavailable) as caught:
+        import_intel_database(store, str(database), at=simulated.at, anchor=anchor_of(simulated))
+    assert caught.value.code == "intel-database-unreadable"
+    assert store.statistics().items == 0

@@ -8,22 +8,40 @@ from datetime import timedelta
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dcap.errors import DcapError, FormatError
-from dcap.pccs.items import IdentityKey, Key, PckCrlKey, RawTcb, RootCrlKey, TcbInfoKey
+from dcap.pccs.items import (
+    IdentityKey,
+    Key,
+    PckCrlKey,
+    RawTcb,
+    Registration,
+    RootCrlKey,
+    TcbInfoKey,
+)
 from dcap.pccs.store.store import Store
 from dcap.pccs.transfer.arrangement import arrange
 from dcap.pccs.transfer.export import platform_collaterals
 from dcap.pccs.transfer.platform_collaterals import (
     PlatformCollaterals,
+    _unquoted,
     import_platform_collaterals,
 )
-from dcap.pccs.transfer.report import EXPIRED, NO_CHAIN, NO_PLACE, OLDER, OTHER_CHAIN, Report
+from dcap.pccs.transfer.report import (
+    EXPIRED,
+    NO_CHAIN,
+    NO_PLACE,
+    OLDER,
+    OTHER_CHAIN,
+    OTHER_MACHINE,
+    Report,
+)
 from dcap.pccs.trust import Forged
 from dcap.simulator.intel import Revocation
 from dcap.simulator.world import World
@@ -339,6 +357,47 @@ def test_a_file_that_does_not_fit_together_changes_nothing(
     assert store.change_number() == 0
 
 
+def _many(content: dict[str, Any]) -> None:
+    """500 machines instead of one, each with one certificate: more than are proven in one batch."""
+    (one,) = (c for c in content["collaterals"]["pck_certs"] if len(c["certs"]) > 1)
+    content["platforms"] = []
+    content["collaterals"]["pck_certs"] = [
+        {**one, "certs": one["certs"][:1], "qe_id": f"{number:032X}"} for number in range(500)
+    ]
+
+
+def test_more_machines_than_a_batch_are_all_kept(simulated: World, store: Store) -> None:
+    """None is lost between one batch and the next, and each is itself, in its order."""
+    data = changed(file_of(simulated, simulated.platform("multi")), _many)
+    assert imported(store, simulated, data).kept["platform"] == 500
+    assert [one.platform.qe_id for one in store.platforms.each()] == [
+        f"{number:032X}" for number in range(500)
+    ]
+
+
+@pytest.mark.parametrize("place", [0, 499])
+@pytest.mark.parametrize(
+    ("spoil", "error"),
+    [
+        (lambda machine: machine["certs"][0].update(tcbm="00" * 18), Forged),
+        (lambda machine: machine.update(certs=[]), FormatError),
+    ],
+    ids=["forged", "malformed"],
+)
+def test_one_bad_machine_of_many_changes_nothing(
+    simulated: World, store: Store, place: int, spoil: Change, error: type[DcapError]
+) -> None:
+    """Whether it is the first that is proven or the last that is read, nothing is kept."""
+
+    def change(content: dict[str, Any]) -> None:
+        _many(content)
+        spoil(content["collaterals"]["pck_certs"][place])
+
+    with pytest.raises(error):
+        imported(store, simulated, changed(file_of(simulated, simulated.platform("multi")), change))
+    assert store.change_number() == 0
+
+
 @pytest.mark.parametrize(("own", "put_to"), [(4, 3), (3, 4)])
 def test_a_file_put_to_the_address_of_another_version_is_refused(
     simulated: World, store: Store, own: Any, put_to: Any
@@ -348,6 +407,15 @@ def test_a_file_put_to_the_address_of_another_version_is_refused(
     with pytest.raises(FormatError) as caught:
         imported(store, simulated, data, version=put_to)
     assert caught.value.code == "platform-collaterals"
+
+
+@settings(max_examples=300, deadline=None)
+@example("%\r")
+@example("%0A%\r\n%")
+@given(st.text("%=\r\n _AaFf029+\u00e9", max_size=40))
+def test_percent_encoding_is_read_as_the_library_reads_it(text: str) -> None:
+    """Escapes whole and cut, of either case, line breaks, equals signs, and what is not ASCII."""
+    assert _unquoted(text) == unquote_to_bytes(text)
 
 
 @settings(max_examples=100, deadline=None)
@@ -519,3 +587,52 @@ def test_only_errors_of_ours_leave_an_import(simulated: World, whole: bytes, sto
         with pytest.raises(DcapError):
             imported(store, simulated, whole[:size])
     assert store.change_number() == 0
+
+
+def swapped(data: bytes) -> bytes:
+    """The file with the QE ids of its two machines exchanged."""
+    whole = json.loads(data)
+    lists = whole["platforms"], whole["collaterals"]["pck_certs"]
+    for rows in lists:
+        first, second = rows
+        first["qe_id"], second["qe_id"] = second["qe_id"], first["qe_id"]
+    return json.dumps(whole).encode()
+
+
+def test_a_file_gives_no_machine_the_certificates_of_another(
+    simulated: World, whole: bytes, store: Store
+) -> None:
+    """Where both were registered, they are left out; whoever insists is obeyed."""
+    imported(store, simulated, whole)
+    names = names_of(simulated, "multi")
+    before = store.platforms.holding(*names)
+    assert before is not None
+    assert before.platform.is_registered
+    report = imported(store, simulated, swapped(whole))
+    assert report.reasons["platform"] == {OTHER_MACHINE: 2}
+    assert store.platforms.holding(*names) == before
+    report = imported(store, simulated, swapped(whole), replace_machines=True)
+    assert report.kept["platform"] == 2
+    after = store.platforms.holding(*names)
+    assert after is not None
+    assert after.certificates[0].ppid != before.certificates[0].ppid
+
+
+def test_who_waits_for_what_a_file_brings_leaves_the_queue(
+    simulated: World, whole: bytes, store: Store
+) -> None:
+    """It was read without being emptied; whoever waits with another raw TCB goes on waiting."""
+    qe_id, pce_id = names_of(simulated, "multi")
+    given = record(simulated.platforms["multi"])
+    waits = Registration(
+        qe_id=qe_id,
+        pce_id=pce_id,
+        cpu_svn=given.cpu_svn.upper(),
+        pce_svn=given.pce_svn.upper(),
+        created=simulated.at,
+    )
+    other = msgspec.structs.replace(waits, cpu_svn="FF" * 16)
+    for one in (waits, other):
+        store.registrations.enter(one)
+    imported(store, simulated, whole)
+    assert store.registrations.list() == (other,)

@@ -230,6 +230,6 @@ def test_weeks_of_trouble_upstream_make_nothing_wrong(tmp_path: Path, mode: Mode
     pass_time(HOUR)
     for line in lines:
         assert rig.ask(line).status == 200, line
-    causes = {incident.cause for incident in rig.upstream.incidents}
+    causes = {cause for supplier in rig.upstream.health() for cause in supplier.causes}
     assert {"forged", "throttled", "upstream-unreachable", "upstream-error"} <= causes
     assert not rig.errors

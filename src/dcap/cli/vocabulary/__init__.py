@@ -19,7 +19,9 @@ from dcap.cli.vocabulary import (
     network,
     pccs,
     pcs,
+    placing,
     policy,
+    provider,
     qcnl,
     service,
     simulator,
@@ -42,6 +44,8 @@ FAMILIES: Final[Mapping[str, Rows]] = {
     "The PCCS that dcap is": service.ROWS,
     "To and from a PCCS": transfer.ROWS,
     "The configuration of Intel's quote provider": qcnl.ROWS,
+    "The process behind the plugin": provider.ROWS,
+    "Placing the plugin": placing.ROWS,
     "The simulator": simulator.ROWS,
 }
 ERROR_CODES: Final[Mapping[str, Row]] = {

@@ -17,7 +17,7 @@ ROWS: Final[Rows] = {
         ("A host was written without https://, such as localhost:8081.",
          "alibaba was written without its region.",
          "The names in DCAP_SOURCE have blanks between them, where commas belong."),
-        ("write pcs, azure, alibaba:REGION, qcnl, qcnl:FILE, a URL, or a path",)),
+        ("write pcs, azure, alibaba:REGION, qcnl[:FILE], plugin[:PATH], bundled, a URL, or a path",)),
     "source-url": Row(1, "A source's URL is not that of a service.",
         ("The URL of a single answer, with its query, was given in place of the base.",
          "A user name or a fragment stands in the URL.",

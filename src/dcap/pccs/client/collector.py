@@ -48,8 +48,9 @@ from dcap.pccs.items import (
     Update,
     Version,
 )
+from dcap.pccs.pck_proof import Claimed, prove_platform
 from dcap.pccs.suppliers import Supplier
-from dcap.pccs.trust import Claimed, Forged, prove, prove_platform
+from dcap.pccs.trust import Forged, prove
 from dcap.sources.endpoint import unreadable
 from dcap.verification.anchors import TrustAnchor
 

@@ -17,21 +17,34 @@ PRIVATE: Final = 0o600
 PUBLIC: Final = 0o644
 
 
+def expect_readable(path: Path) -> None:
+    """Refuse early what cannot be read. Raises `ConfigError` (`file-unreadable`)."""
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
 def read_whole(path: Path, limit: int) -> bytes:
     """A file's bytes. Raises `ConfigError` (`file-unreadable`, `file-too-large`)."""
     try:
         with path.open("rb") as file:
             data = file.read(limit + 1)
     except OSError as error:
-        raise ConfigError(
-            "file-unreadable",
-            f"cannot be read: {error.strerror or error}",
-            where=str(path),
-            mend="check its name and permissions",
-        ) from None
+        raise _unreadable(path, error) from None
     if len(data) > limit:
         raise ConfigError("file-too-large", f"more than {limit} bytes", where=str(path))
     return data
+
+
+def _unreadable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(
+        "file-unreadable",
+        f"cannot be read: {error.strerror or error}",
+        where=str(path),
+        mend="check its name and permissions",
+    )
 
 
 def write_chunks(

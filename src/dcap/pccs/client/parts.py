@@ -96,26 +96,29 @@ class Parts:
         self.machines = machines
 
     @classmethod
-    def parse(cls, data: bytes) -> "Parts":
-        """Read the file. Raises `FormatError` (`platform-collaterals`, `json`)."""
+    def parse(cls, data: bytes, *, name: str = _FILE) -> "Parts":
+        """Read the file of a name. Raises `FormatError` (`platform-collaterals`, `json`)."""
         # Whoever takes it reads all of it: what is wrong with it is said before anything is sent.
-        decode_part(data, WireFile, _FILE, MAX_SIZE)
-        whole = decode_part(data, _Whole, _FILE, MAX_SIZE)
+        decode_part(data, WireFile, name, MAX_SIZE)
+        whole = decode_part(data, _Whole, name, MAX_SIZE)
         members = {name: _bytes(raw) for name, raw in whole.collaterals.items()}
         certified = _list(members.pop(_CERTS), _CERTS)
         infos = _list(members.pop(_INFOS), _INFOS)
         frame = {name: members.pop(name) for name in (_VERSION, _CHAINS) if name in members}
         records: dict[tuple[str, str], list[bytes]] = {}
         for place, raw in enumerate(whole.platforms, 1):
-            where = f"{_FILE}, platform {place}"
+            where = f"{name}, platform {place}"
             named = checked(decode_part(_bytes(raw), PlatformRecord, where, MAX_SIZE), where)
             records.setdefault((named.qe_id, named.pce_id), []).append(_bytes(raw))
-        machines = [_machine(raw, place, records) for place, raw in enumerate(certified, 1)]
+        machines = [
+            _machine(raw, f"{name}, certificates of machine {place}", records)
+            for place, raw in enumerate(certified, 1)
+        ]
         if records:
             raise FormatError(
                 "platform-collaterals",
                 f"{len(records)} of the machines that are listed have no certificates",
-                where=_FILE,
+                where=name,
                 mend="fetch it again for these machines (`dcap pccs fetch`, Intel's pcsclient)",
             )
         return cls(
@@ -198,8 +201,7 @@ class Parts:
         return b'{"platforms":%b,"collaterals":{%b}}' % (platforms, written)
 
 
-def _machine(raw: bytes, place: int, records: dict[tuple[str, str], list[bytes]]) -> Machine:
-    where = f"{_FILE}, certificates of machine {place}"
+def _machine(raw: bytes, where: str, records: dict[tuple[str, str], list[bytes]]) -> Machine:
     certified = decode_part(raw, _Certified, where)
     pem = next((one.cert for one in certified.certs if one.cert != NOT_AVAILABLE), None)
     if pem is None:

@@ -13,28 +13,41 @@ Source: `pccs-and-pcs-api.md` §1.4-1.9.
 import re
 import time
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from dcap.api import pccs_admin as admin
 from dcap.api.http import Handler, HttpRequest, HttpResponse
-from dcap.api.pccs_responses import PccsRefusal
-from dcap.errors import ConfigError, DcapError, FormatError, Unavailable, VerificationError
+from dcap.api.pccs_admin import KEEP
+from dcap.api.pccs_responses import CAUSE, LEFT_OUT, WHY, PccsRefusal
+from dcap.errors import (
+    ConfigError,
+    DcapError,
+    FormatError,
+    Unavailable,
+    VerificationError,
+    printable,
+)
 from dcap.pccs.causes import CAUSES
 from dcap.pccs.transfer.platform_list import MAX_SIZE
 from dcap.sources.endpoint import Connect, origin_of, placed
 
 #: Where a PCCS is, unless it is told.
 DEFAULT_URL: Final = "https://localhost:8081"
-#: As `pccs.handler` has them, which is the service, and needs all that it stands on.
-CAUSE: Final = "Dcap-Cause"
-KEEP: Final = "keep"
+_DIGITS, _LONGEST_WHY = 9, 200
 #: Resources whose whole URL Intel's tool is given.
 _RESOURCES: Final = ("platforms", "platformcollateral", "appraisalpolicy", "refresh")
 _BASE: Final = re.compile(r"(.*)/sgx/certification/v([34])/?")
 _WAITS: Final = (1.0, 3.0, 9.0)
 _PASSING: Final = (429, 502, 503, 504)
+
+
+class LeftOut(NamedTuple):
+    """How many pieces of a file a service did not keep, and which, in its words."""
+
+    number: int
+    why: str
 
 
 class TooLarge(ConfigError):  # noqa: N818 - what the service says
@@ -91,9 +104,18 @@ class RemotePccs:
             self._request(admin.PlatformListRequest(token=self._token, fmspcs=fmspcs))
         )
 
-    def put(self, body: bytes) -> None:
-        """Import a file. Raises `TooLarge`, and what the service refuses."""
-        self._done(self._request(admin.ImportRequest(token=self._token, body=body)), again=True)
+    def put(self, body: bytes) -> LeftOut | None:
+        """Import a file; what of it the service did not keep, where it says so (ours does).
+
+        Raises `TooLarge`, and what the service refuses.
+        """
+        answer = self._done(
+            self._request(admin.ImportRequest(token=self._token, body=body)), again=True
+        )
+        count = answer.header(LEFT_OUT) or ""
+        if not (count.isascii() and count.isdigit() and len(count) <= _DIGITS):
+            return None
+        return LeftOut(int(count), printable(answer.header(WHY) or "")[:_LONGEST_WHY])
 
     def set_policy(self, fmspc: str, policy: str, *, is_default: bool) -> str:
         """Keep an appraisal policy; gives its id."""
@@ -159,6 +181,7 @@ def _refusal(answer: HttpResponse, where: str) -> DcapError:
     cause = answer.header(CAUSE) or ""
     known = CAUSES.get(cause)
     said = f" ({known.what})" if known else ""
+    why = printable(answer.header(WHY) or "")[:_LONGEST_WHY]
     if answer.status == 401:
         return ConfigError(
             "pccs-token-refused",
@@ -179,20 +202,28 @@ def _refusal(answer: HttpResponse, where: str) -> DcapError:
             "put-forged",
             "the PCCS could not prove what was put, and has kept nothing of it",
             where=where,
-            mend="fetch the file again, and carry it unchanged; `dcap pccs import` says what fails",
+            mend="fetch the file again, and carry it unchanged; the PCCS's log says what fails, and "
+            "so does `dcap pccs import` into a store of your own",
         )
     if answer.status == 400:
         return FormatError(
             "put-refused",
-            f"the PCCS cannot use what was sent{said}",
+            f"the PCCS cannot use what was sent{f' ({why})' if why else said}",
             where=where,
             mend="fetch the file again; the PCCS's log says what it misses",
         )
     error = PccsRefusal.from_http(answer).error()
     error.where = where
-    if said:
-        error.what += said
+    if known:
+        error.what, error.mend = f"{error.what}{said}", mend_of(cause)
     return error
+
+
+def mend_of(cause: str) -> str:
+    """What an administrator does about a cause of a PCCS of ours."""
+    if cause == "offline":
+        return "carry collateral in: `dcap pccs fetch` outside, `dcap pccs put` here"
+    return CAUSES[cause].mend
 
 
 def merged(*lists: Iterable[bytes]) -> tuple[bytes, ...]:

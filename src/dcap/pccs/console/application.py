@@ -22,10 +22,19 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from dcap.api.pccs_responses import CAUSE
 from dcap.errors import DcapError, FormatError
 from dcap.pccs.assembly import Parts
 from dcap.pccs.causes import CAUSES, not_served
-from dcap.pccs.console import attention, collateral, levels, platforms, suppliers, waiting
+from dcap.pccs.console import (
+    attention,
+    collateral,
+    levels,
+    next_steps,
+    platforms,
+    suppliers,
+    waiting,
+)
 from dcap.pccs.console.guard import Guarded
 from dcap.pccs.console.pages import Notice, render, static_files
 from dcap.pccs.console.sessions import (
@@ -36,12 +45,13 @@ from dcap.pccs.console.sessions import (
     sign_in,
     sign_out,
 )
-from dcap.pccs.console.timeline import timeline
+from dcap.pccs.console.timeline import timelines
 from dcap.pccs.items import Tee, read_key
-from dcap.pccs.refresh import is_renewable
+from dcap.pccs.renewal import is_renewable
 
 #: More than any form of ours has.
 MAX_FORM: Final = 16 * 1024
+_MAX_FIELDS: Final = 32
 #: Pages computed at once, and acts, which may wait for upstream.
 _READERS: Final = 4
 _ACTORS: Final = 4
@@ -70,8 +80,10 @@ class Visit:
         self.parts = parts
         self.request = request
         self.path = request.url.path
-        fields = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)
-        self.form = dict(reversed(fields))
+        #: Whether more was sent than a form of ours has: then nothing of it is read.
+        self.is_too_large = len(body) > MAX_FORM or body.count(b"&") >= _MAX_FIELDS
+        text = "" if self.is_too_large else body.decode("utf-8", "replace")
+        self.form = dict(reversed(parse_qsl(text, keep_blank_values=True)))
         self.session: Session | None = None
 
     def open(self) -> "Visit":
@@ -171,7 +183,7 @@ def _answered(page: Page, visit: Visit) -> Response:
 def _acted(page: Page, visit: Visit) -> Response:
     """An act, once it is known to be meant. 1. From here. 2. Signed in. 3. A form of this session."""
     request = visit.request
-    if sum(len(name) + len(value) for name, value in visit.form.items()) > MAX_FORM:
+    if visit.is_too_large:
         return visit.refuse(413, "The form is too large", "Go back, and try again.")
     if not is_from_here(request.headers):
         return visit.refuse(
@@ -243,9 +255,10 @@ def _overview(visit: Visit) -> Response:
         waiting=queue.get("NEW", 0),
         unavailable=queue.get("NOT_AVAILABLE", 0),
         supplied=supplied,
-        timeline=timeline(items, parts.service.clock()),
+        timelines=timelines(items, parts.service.clock()),
         troubles=suppliers.trouble_rows(parts, most=5),
         address=visit.request.headers.get("host", "localhost:8081"),
+        others=next_steps.for_machines(parts.settings, visit.request.headers.get("host", "")),
     )
 
 
@@ -273,10 +286,10 @@ def _platforms(visit: Visit) -> Response:
 
 def _collateral(visit: Visit) -> Response:
     items = collateral.item_rows(visit.parts)
-    picture = timeline(items, visit.parts.service.clock())
+    pictures = timelines(items, visit.parts.service.clock())
     renews = visit.parts.service.rules.refreshes and visit.parts.settings.refresh
     return visit.page(
-        "collateral.html", _COLLATERAL, items=items, timeline=picture, renews_itself=renews
+        "collateral.html", _COLLATERAL, items=items, timelines=pictures, renews_itself=renews
     )
 
 
@@ -337,7 +350,7 @@ def _sign_in(visit: Visit) -> Response:
     session = sign_in(visit.parts, visit.form.get("token", ""))
     if session is None:
         response = render("sign_in.html", visit.parts, "", {"is_wrong": True}, status=401)
-        response.headers["Dcap-Cause"] = "bad-token"
+        response.headers[CAUSE] = "bad-token"
         return response
     if visit.session is not None:
         sign_out(visit.parts, visit.session)

@@ -12,6 +12,7 @@ import msgspec
 
 from dcap.errors import DcapError
 from dcap.pccs import tls
+from dcap.pccs.age import is_early
 from dcap.pccs.assembly import Parts
 from dcap.pccs.causes import CAUSES
 from dcap.pccs.console import wording
@@ -65,6 +66,16 @@ def _collateral(parts: Parts, items: Sequence[ItemRow]) -> Iterable[Attention]:
             mend=how,
             page="/console/collateral",
         )
+    at = parts.service.clock()
+    early = [one for one in parts.store.items.summaries() if is_early(one, at)]
+    if early:
+        yield Attention(
+            level="bad",
+            what=f"{wording.count(len(early), 'item was', 'items were')} issued in the future, and "
+            "nobody gets any of it",
+            mend="set the clock of this host right; nothing of it is lost",
+            page="/console/collateral",
+        )
     soon = [row for row in items if row.state == "soon"]
     if soon:
         yield Attention(
@@ -91,9 +102,10 @@ def _upstream(
         times = sum(row.times for row in troubles)
         cause = max(troubles, key=lambda row: row.times).cause
         known = CAUSES.get(cause)
+        often = ", most often" if any(row.cause != cause for row in troubles) else ""
         yield Attention(
             level="soon",
-            what=f"{wording.count(times, 'error')} of upstream in the last day, most of them "
+            what=f"{wording.count(times, 'error')} of upstream in the last day{often}: "
             f"“{cause if known is None else known.what}”",
             mend="" if known is None else known.mend,
             page="/console/upstream",

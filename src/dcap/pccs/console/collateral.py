@@ -13,7 +13,7 @@ import msgspec
 from dcap.pccs.assembly import Parts
 from dcap.pccs.console import wording
 from dcap.pccs.items import ItemSummary
-from dcap.pccs.refresh import is_renewable
+from dcap.pccs.renewal import is_renewable
 
 #: Renewal is due so long ahead (`refresh.Schedule`): what is nearer its end was not renewed.
 SOON: Final = timedelta(days=7)

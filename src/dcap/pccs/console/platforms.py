@@ -5,6 +5,7 @@ Of a million machines a page shows fifty, and the first twenty pages are shown: 
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from itertools import islice
 from typing import Final
 
@@ -37,7 +38,7 @@ class KindRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MachineRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One machine. `known_by` says what it can be looked up by."""
+    """One machine. `known_by` says what it can be looked up by, `last_seen` is its hour."""
 
     qe_id: str
     pce_id: str
@@ -45,6 +46,7 @@ class MachineRow(msgspec.Struct, frozen=True, kw_only=True):
     certificates: int
     raw_tcbs: int
     known_by: str
+    last_seen: datetime | None
 
 
 class MachinePage(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,4 +125,5 @@ def _machine(holding: Holding) -> MachineRow:
         certificates=len(holding.certificates),
         raw_tcbs=len(holding.raw_tcbs),
         known_by=", ".join(known_by) or "QE id alone",
+        last_seen=platform.last_seen,
     )

@@ -77,7 +77,9 @@ class CauseRow(msgspec.Struct, frozen=True, kw_only=True):
 
 def supplier_rows(parts: Parts) -> tuple[SupplierRow, ...]:
     """The upstreams, in order."""
-    return tuple(_supplier(one) for one in parts.upstream.health())
+    return tuple(
+        _supplier(one, fetches=parts.service.rules.refreshes) for one in parts.upstream.health()
+    )
 
 
 def trouble_rows(
@@ -123,9 +125,15 @@ def about_of(about: str) -> str:
         return wording.shortened(about)
 
 
-def _supplier(one: SupplierHealth) -> SupplierRow:
-    worst = max((line.state for line in one.lines), key=_WORST_LAST.index, default=None)
-    state, tone = ("not asked yet", "") if worst is None else STATES[worst]
+def _supplier(one: SupplierHealth, *, fetches: bool) -> SupplierRow:
+    worst = max(one.lines, key=lambda line: _WORST_LAST.index(line.state), default=None)
+    state, tone = ("not asked yet", "") if worst is None else _state(worst)
+    if worst is not None and worst.state == "closed" and any(map(_has_answered, one.lines)):
+        state, tone = STATES["closed"]
+    if one.failing is not None and tone == "good":
+        state, tone = f"fails ({one.failing})", "bad"
+    if not fetches:
+        state, tone = "not asked in mode OFFLINE", ""
     return SupplierRow(
         name=wording.shortened(one.name),
         state=state,
@@ -136,8 +144,19 @@ def _supplier(one: SupplierHealth) -> SupplierRow:
     )
 
 
+def _state(line: LineHealth) -> tuple[str, str]:
+    """What to call its state, and its tone. One that never answered is not in use yet."""
+    if line.state == "closed" and line.failures and not _has_answered(line):
+        return "has not answered yet", "fair"
+    return STATES[line.state]
+
+
+def _has_answered(line: LineHealth) -> bool:
+    return line.last_answer is not None
+
+
 def _line(line: LineHealth) -> LineRow:
-    state, tone = STATES[line.state]
+    state, tone = _state(line)
     wait = timedelta(seconds=line.wait_seconds)
     return LineRow(
         origin=wording.shortened(line.origin),

@@ -88,11 +88,11 @@ def machine_instant(at: datetime) -> str:
 
 
 def duration(span: timedelta) -> str:
-    """A span in its one or two largest units: `23 d`, `4 h 10 min`, `12 s`."""
+    """A span as `dcap pccs status` has it, `23.2 days`; a short one in units: `4 h 10 min`, `12 s`."""
     seconds = int(abs(span.total_seconds()))
     days, hours, minutes = seconds // _DAY, seconds % _DAY // _HOUR, seconds % _HOUR // _MINUTE
     if days >= 3:
-        return f"{days} d"
+        return f"{seconds / _DAY:.1f} days"
     if days:
         return f"{days} d {hours} h" if hours else f"{days} d"
     if hours:
@@ -101,7 +101,7 @@ def duration(span: timedelta) -> str:
 
 
 def until(end: datetime, at: datetime) -> str:
-    """How far off an instant is: `in 23 d`, `2 h ago`."""
+    """How far off an instant is: `in 23.2 days`, `2 h ago`."""
     return f"in {duration(end - at)}" if end > at else f"{duration(at - end)} ago"
 
 

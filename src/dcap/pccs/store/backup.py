@@ -1,12 +1,13 @@
 """A backup of a store, taken while it is in use.
 
     backup(store, Path("pccs-2026-01-01.backup"))
-    restore(store, Path(…))          # into an empty store, of any of the databases
+    restore(store, Path(…), proven)  # into an empty store, of any of the databases
 
 Of SQLite it is the database itself, by SQLite's online backup, and is used by putting it in place; of
 every database it can be an archive: the values of `pccs.items`, one a line, of one moment, with a
 checksum at the end. It is how one moves from one database to another. Either file holds identifiers of
-machines: it is made for its owner alone, under another name until it is whole and on the disk.
+machines: it is made for its owner alone, under another name until it is whole and on the disk. Its
+checksum tells whether it is whole, not who made it: what is restored is proven again (`restoration`).
 
     {"dcap-pccs-archive": 1, "made_at": …}
     {"type": "item" | "machine" | "registration" | "policy", "value": …}   …
@@ -16,10 +17,10 @@ machines: it is made for its owner alone, under another name until it is whole a
 import hashlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeAlias
@@ -30,7 +31,7 @@ from sqlalchemy import Connection
 from dcap.errors import ConfigError, FormatError, Unavailable
 from dcap.pccs.items import AppraisalPolicy, Holding, Item, Registration
 from dcap.pccs.store.collateral import every_item, put_item
-from dcap.pccs.store.platforms import every_holding, pack_holdings, put_packed
+from dcap.pccs.store.holdings import every_holding, pack_holdings, put_packed
 from dcap.pccs.store.policies import every_policy, put_policy
 from dcap.pccs.store.registrations import every_registration, put_registrations
 from dcap.pccs.store.rows import batches
@@ -132,15 +133,18 @@ def copy_sqlite(store: Store, target: Path) -> None:
             )
 
 
-def restore(store: Store, source: Path) -> int:
-    """Put an archive's values into an empty store; gives how many there were.
+def restore(
+    store: Store, source: Path, proven: Callable[[Iterator[Value]], Iterable[Value]]
+) -> dict[str, int]:
+    """Put an archive's values into an empty store, all or none; gives how many there are of each kind.
 
-    The whole file is checked before anything is written. Raises `FormatError` (`store-archive`),
-    `ConfigError` (`store-not-empty`, `file-unreadable`), `Unavailable`.
+    `proven` gives those of the values that hold, items first. The whole file is checked before anything
+    is written. Raises what `proven` does, `FormatError` (`store-archive`), `ConfigError`
+    (`store-not-empty`, `file-unreadable`), `Unavailable`.
     """
     try:
         with source.open("rb") as file:
-            records = _check(file, source)
+            _check(file, source)
         held = store.statistics()
         if held.items or held.platforms or held.registrations or held.policies:
             raise ConfigError(
@@ -149,10 +153,17 @@ def restore(store: Store, source: Path) -> int:
                 where=store.place,
                 mend="name a new file or an empty database, and put it in the old one's place",
             )
-        with source.open("rb") as file:
-            next(file)
-            for some in batches(line.value for line in _lines(file, source)):
-                store.database.write(partial(_put, values=some), *_TOPICS)
+
+        def act(connection: Connection) -> dict[str, int]:
+            counts: Counter[str] = Counter()
+            with source.open("rb") as file:
+                next(file)
+                for some in batches(proven(line.value for line in _lines(file, source))):
+                    _put(connection, some)
+                    counts.update(_NAMES[type(value)] for value in some)
+            return {name: counts[name] for name in _NAMES.values()}
+
+        return store.database.write(act, *_TOPICS)
     except OSError as error:
         raise ConfigError(
             "file-unreadable",
@@ -160,9 +171,14 @@ def restore(store: Store, source: Path) -> int:
             where=str(source),
             mend="check its name and permissions",
         ) from None
-    return records
 
 
+_NAMES: Final[dict[type[Value], str]] = {
+    Item: "items",
+    Holding: "platforms",
+    Registration: "registrations",
+    AppraisalPolicy: "policies",
+}
 _TOPICS: Final = ("items", "platforms", "registrations", "policies")
 
 
@@ -185,8 +201,8 @@ def _put(connection: Connection, values: Any) -> None:  # noqa: ANN401 - a batch
     put_packed(connection, pack_holdings(v for v in values if isinstance(v, Holding)))
 
 
-def _check(file: BinaryIO, source: Path) -> int:
-    """The number of records of a whole archive: every line is read, and the checksum holds."""
+def _check(file: BinaryIO, source: Path) -> None:
+    """Whether an archive is whole: every line is read, and the checksum holds."""
     state = hashlib.sha256()
     first = file.readline(MAX_LINE)
     try:
@@ -206,7 +222,7 @@ def _check(file: BinaryIO, source: Path) -> int:
         if isinstance(record, _End):
             if (record.records, record.sha256) != (records, state.hexdigest()) or file.read(1):
                 break
-            return records
+            return
         state.update(line)
     raise FormatError(
         "store-archive",

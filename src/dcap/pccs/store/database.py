@@ -16,10 +16,11 @@ committing: then nobody knows, and the error says so. Not here: what is asked (t
 
 import os
 import sqlite3
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
@@ -28,6 +29,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from dcap.errors import ConfigError, Unavailable
+from dcap.pccs.private_files import own_as_folder
 from dcap.pccs.store.failures import Failure, failure_of
 from dcap.pccs.store.schema import CHANGES
 
@@ -61,6 +63,10 @@ class Database:
         #: Without user, password or options: for errors and people.
         self.place = place
         self._writer = threading.Lock()
+        #: Without a transaction around each statement, which is two round trips of three. SQLite has
+        #: no way to go, and MySQL's would be told of it each time.
+        alone = {"isolation_level": "AUTOCOMMIT"} if dialect == "postgresql" else {}
+        self._single = engine.execution_options(**alone)
 
     @classmethod
     def at(cls, url: str) -> "Database":
@@ -90,6 +96,15 @@ class Database:
 
         def attempt() -> T:
             with self.engine.connect() as connection, connection.begin():
+                return act(connection)
+
+        return self._once_more(attempt)
+
+    def read_row(self, act: Callable[[Connection], T]) -> T:
+        """What `act` reads with one statement: it sees one moment by itself. It may run twice."""
+
+        def attempt() -> T:
+            with self._single.connect() as connection:
                 return act(connection)
 
         return self._once_more(attempt)
@@ -237,6 +252,8 @@ def _engine(url: URL, dialect: Dialect) -> Engine:
         "hide_parameters": True,
     }
     if dialect == "sqlite":
+        # The last one used is the next: it has the upper pages of the tables in memory.
+        options["pool_use_lifo"] = True
         engine = create_engine(url, connect_args={"timeout": LOCK_SECONDS}, **options)
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -309,10 +326,29 @@ def _set_up_postgresql(connection: Any, record: object) -> None:  # noqa: ANN401
 def make_private(file: Path) -> None:
     """Make SQLite's file, for its owner alone: what is in it identifies machines.
 
-    Raises `ConfigError` (`store-unwritable`).
+    One that is there and that everybody may read is made private; one that everybody could write is
+    refused. What root makes in another's folder is that one's. Raises `ConfigError` (`store-unwritable`,
+    `store-exposed`).
     """
     try:
-        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+        is_new = not file.exists()
+        opened = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            found = os.fstat(opened)
+            if is_new and os.geteuid() == 0:
+                own_as_folder(opened, file.absolute().parent)
+            if found.st_mode & stat.S_IWOTH:
+                raise ConfigError(
+                    "store-exposed",
+                    "everybody on this machine can write the database's file",
+                    where=str(file),
+                    mend=f"look who did, then: chmod 600 {file}",
+                )
+            if found.st_mode & stat.S_IRWXO:
+                with suppress(OSError):  # its owner is another
+                    os.fchmod(opened, stat.S_IMODE(found.st_mode) & ~stat.S_IRWXO)
+        finally:
+            os.close(opened)
     except OSError as error:
         raise ConfigError(
             "store-unwritable",

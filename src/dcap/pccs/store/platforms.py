@@ -1,32 +1,46 @@
 """The machines: one row each, their certificates, and which of them their raw TCBs reach.
 
-A machine's three tables are replaced as one. Nothing else points into them, and a raw TCB is
-remembered for the revision it was selected in, so that a selection among certificates that were
-replaced meanwhile is dropped, and made again at the next request.
+A machine's three tables are replaced as one (`store.holdings`). A raw TCB is remembered for the
+revision it was selected in, so that a selection among certificates that were replaced meanwhile is
+dropped, and made again at the next request.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple, cast
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Row,
+    Select,
     and_,
     bindparam,
     delete,
     func,
     insert,
+    or_,
     select,
     update,
 )
 
-from dcap.pccs.items import Ca, Holding, PckAnswer, PckCertificate, Platform, RawTcb
+from dcap.pccs.items import Ca, Holding, PckAnswer, Platform, RawTcb
 from dcap.pccs.store.database import Database
-from dcap.pccs.store.packing import pack, unpack, unpack_one
-from dcap.pccs.store.rows import BATCH, batches, keep_chain
-from dcap.pccs.store.schema import CHAINS, CHANGES, PCK_CERTIFICATES, PLATFORMS, RAW_TCBS
+from dcap.pccs.store.holdings import (
+    PAGE,
+    forget,
+    pack_holdings,
+    platform_of,
+    put_packed,
+    raw_row,
+    with_parts,
+)
+from dcap.pccs.store.lookup import Lookup
+from dcap.pccs.store.packing import unpack_one
+from dcap.pccs.store.rows import BATCH, batches
+from dcap.pccs.store.schema import CHAINS, PCK_CERTIFICATES, PLATFORMS, RAW_TCBS
 
+#: Of one machine, so many raw TCBs are remembered: anybody may ask with invented ones.
+MAX_RAW_TCBS: Final = 32
 _THIS_MACHINE: Final = and_(
     PLATFORMS.c.qe_id == bindparam("qe"), PLATFORMS.c.pce_id == bindparam("pce")
 )
@@ -35,6 +49,8 @@ _ANSWER: Final = (
     select(
         PLATFORMS.c.fmspc,
         PLATFORMS.c.ca,
+        PLATFORMS.c.last_seen,
+        PLATFORMS.c.expires,
         RAW_TCBS.c.tcbm,
         PCK_CERTIFICATES.c.packed,
         CHAINS.c.pem.label("chain"),
@@ -57,13 +73,21 @@ _ANSWER: Final = (
     .where(_THIS_MACHINE)
 )
 _PLATFORM: Final = select(PLATFORMS).where(_THIS_MACHINE)
-_PAGE: Final = (
-    select(PLATFORMS, CHAINS.c.pem.label("chain_pem"))
-    .join(CHAINS, CHAINS.c.digest == PLATFORMS.c.chain)
-    .where(PLATFORMS.c.id > bindparam("after"))
-    .order_by(PLATFORMS.c.id)
-    .limit(BATCH)
+_SEEN_BEFORE: Final = update(PLATFORMS).where(
+    or_(PLATFORMS.c.last_seen.is_(None), PLATFORMS.c.last_seen < bindparam("hour"))
 )
+
+
+class _Found(NamedTuple):
+    """The columns of `_ANSWER`; of a raw TCB that is not known the middle ones are missing."""
+
+    fmspc: bytes
+    ca: Ca
+    last_seen: datetime | None
+    expires: datetime | None
+    tcbm: str | None
+    packed: bytes | None
+    chain: bytes
 
 
 class Platforms:
@@ -71,32 +95,37 @@ class Platforms:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._answer = Lookup(database, _ANSWER, _Found)
 
     def answer(self, qe_id: str, pce_id: str, cpu_svn: str, pce_svn: str) -> PckAnswer | None:
         """What is known for a machine and its raw TCB; `None` where the machine is unknown."""
-        values = {"qe": qe_id, "pce": pce_id, "cpu": cpu_svn, "isv": pce_svn}
-        row = self._database.read(lambda connection: connection.execute(_ANSWER, values).first())
+        row = self._answer(qe=qe_id, pce=pce_id, cpu=cpu_svn, isv=pce_svn)
         if row is None:
             return None
-        found = None if row.packed is None else unpack_one(row.packed, row.tcbm)
+        found = None
+        if row.packed is not None and row.tcbm is not None:
+            found = unpack_one(row.packed, row.tcbm)
         return PckAnswer(
             certificate=None if found is None else found.pem,
             tcbm=None if found is None else found.tcbm,
             fmspc=bytes(row.fmspc),
-            ca=cast("Ca", row.ca),
+            ca=row.ca,
             issuer_chain=bytes(row.chain),
+            last_seen=row.last_seen,
+            expires=row.expires,
         )
 
     def get(self, qe_id: str, pce_id: str) -> Platform | None:
         """A machine, without its certificates."""
-        values = {"qe": qe_id, "pce": pce_id}
-        row = self._database.read(lambda connection: connection.execute(_PLATFORM, values).first())
-        return None if row is None else _platform(row)
+        row = self._database.read(lambda connection: _row(connection, qe_id, pce_id))
+        return None if row is None else platform_of(row)
 
     def holding(self, qe_id: str, pce_id: str) -> Holding | None:
         """All that is kept of a machine, its certificates in the order they were given in."""
         with self._database.snapshot() as connection:
-            found = list(_holdings(connection, _THIS_MACHINE, {"qe": qe_id, "pce": pce_id}))
+            values = {"after": 0, "qe": qe_id, "pce": pce_id}
+            rows = connection.execute(PAGE.where(_THIS_MACHINE), values).all()
+            found = with_parts(connection, rows, with_certificates=True)
         return found[0] if found else None
 
     def put(self, *holdings: Holding) -> None:
@@ -107,6 +136,28 @@ class Platforms:
         """
         packed = pack_holdings(holdings)
         self._database.write(lambda connection: put_packed(connection, packed), "platforms")
+
+    def amend(self, holding: Holding) -> bool:
+        """`put`, where the certificates were not replaced since they were read; else false."""
+        return self._put_if(holding, holding.revision)
+
+    def replace(self, holding: Holding, kept: Holding | None) -> bool:
+        """`put`, where what is kept of the machine is still what was judged (`None`: nothing)."""
+        return self._put_if(holding, None if kept is None else kept.revision)
+
+    def _put_if(self, holding: Holding, revision: int | None) -> bool:
+        """`put`, where what is kept is of this revision (`None`: where nothing is kept)."""
+        packed = pack_holdings([holding])
+        (machine,) = packed
+
+        def act(connection: Connection) -> bool:
+            row = _row(connection, *machine)
+            if (None if row is None else row.revision) != revision:
+                return False
+            put_packed(connection, packed)
+            return True
+
+        return self._database.write(act, "platforms")
 
     def put_many(self, holdings: Iterable[Holding], *, batch: int = BATCH) -> int:
         """`put`, for any number: each batch is all or none. Gives how many were kept."""
@@ -120,10 +171,11 @@ class Platforms:
         """Remember what was selected for a raw TCB among the certificates of a revision.
 
         False where these were replaced since: nothing is changed, and the selection is to be made again.
+        Where `MAX_RAW_TCBS` are known already, it holds, and is not remembered.
         """
 
         def act(connection: Connection) -> bool:
-            row = connection.execute(_PLATFORM, {"qe": qe_id, "pce": pce_id}).first()
+            row = _row(connection, qe_id, pce_id)
             if row is None or row.revision != revision:
                 return False
             connection.execute(
@@ -133,27 +185,57 @@ class Platforms:
                     RAW_TCBS.c.pce_svn == raw_tcb.pce_svn,
                 )
             )
-            connection.execute(insert(RAW_TCBS), [_raw_row(row.id, raw_tcb)])
+            known = select(func.count()).where(RAW_TCBS.c.platform_id == row.id)
+            if (connection.scalar(known) or 0) >= MAX_RAW_TCBS:
+                return True
+            connection.execute(insert(RAW_TCBS), [raw_row(row.id, raw_tcb)])
             return True
 
         return self._database.write(act)
 
+    def set_registered(self, qe_id: str, pce_id: str) -> bool:
+        """Keep that who may register machines knows this one; false where it is unknown."""
+        return self._set(qe_id, pce_id, is_registered=True)
+
     def set_manifest(self, qe_id: str, pce_id: str, manifest: bytes) -> bool:
         """Keep the manifest that a known machine came with; false where it is unknown."""
+        return self._set(qe_id, pce_id, manifest=manifest)
+
+    def _set(self, qe_id: str, pce_id: str, **values: object) -> bool:
         statement = (
             update(PLATFORMS)
             .where(PLATFORMS.c.qe_id == qe_id, PLATFORMS.c.pce_id == pce_id)
-            .values(manifest=manifest)
+            .values(**values)
         )
         return self._database.write(lambda connection: connection.execute(statement).rowcount > 0)
+
+    def saw(self, machines: Iterable[tuple[str, str]], hour: datetime) -> None:
+        """Keep that these machines (QE id, PCE id) asked; whoever is kept as seen since stays so.
+
+        No answer is made of it: the counters of `Changes` stay, but for `number`.
+        """
+        by_pce: dict[str, list[str]] = {}
+        for qe_id, pce_id in machines:
+            by_pce.setdefault(pce_id, []).append(qe_id)
+
+        def act(connection: Connection) -> None:
+            # There is one PCE id, as good as always: all of them are one statement.
+            for pce_id, qe_ids in by_pce.items():
+                theirs = _SEEN_BEFORE.where(PLATFORMS.c.pce_id == pce_id)
+                for some in batches(qe_ids):
+                    statement = theirs.where(PLATFORMS.c.qe_id.in_(some)).values(last_seen=hour)
+                    connection.execute(statement, {"hour": hour})
+
+        if by_pce:
+            self._database.write(act)
 
     def delete(self, qe_id: str, pce_id: str) -> bool:
         """Forget a machine; false where it was unknown."""
 
         def act(connection: Connection) -> bool:
-            row = connection.execute(_PLATFORM, {"qe": qe_id, "pce": pce_id}).first()
+            row = _row(connection, qe_id, pce_id)
             if row is not None:
-                _forget(connection, [row.id])
+                forget(connection, [row.id])
             return row is not None
 
         return self._database.write(act, "platforms")
@@ -163,11 +245,26 @@ class Platforms:
 
         Read in pages: machines that come or go meanwhile may be missed, and nobody is held up.
         """
-        yield from self._pages(fmspcs, with_certificates=False)
+        yield from self._pages(_of_fmspcs(fmspcs), with_certificates=False)
 
     def holdings(self, fmspcs: Sequence[bytes] | None = None) -> Iterator[Holding]:
         """`each`, with the certificates."""
-        yield from self._pages(fmspcs, with_certificates=True)
+        yield from self._pages(_of_fmspcs(fmspcs), with_certificates=True)
+
+    def of_ca(self, ca: Ca) -> Iterator[Holding]:
+        """`holdings`, of one CA."""
+        yield from self._pages(PAGE.where(PLATFORMS.c.ca == ca), with_certificates=True)
+
+    def of_chain(self, issuer_chain: bytes) -> Iterator[Holding]:
+        """`holdings`, of those that have an issuer chain."""
+        yield from self._pages(PAGE.where(CHAINS.c.pem == issuer_chain), with_certificates=True)
+
+    def chains(self) -> tuple[bytes, ...]:
+        """Every issuer chain that is kept: of machines, and of items."""
+        rows = self._database.read(
+            lambda connection: connection.scalars(select(CHAINS.c.pem)).all()
+        )
+        return tuple(map(bytes, rows))
 
     def count_by_fmspc(self) -> dict[bytes, int]:
         """How many machines there are of each FMSPC."""
@@ -175,161 +272,37 @@ class Platforms:
         rows = self._database.read(lambda connection: connection.execute(counted).all())
         return {bytes(fmspc): number for fmspc, number in rows}
 
-    def _pages(
-        self, fmspcs: Sequence[bytes] | None, *, with_certificates: bool
-    ) -> Iterator[Holding]:
-        statement = _PAGE if fmspcs is None else _PAGE.where(PLATFORMS.c.fmspc.in_(fmspcs))
+    def count_seen(self, since: datetime) -> int:
+        """How many machines asked for their certificate since then, to the hour."""
+        counted = select(func.count()).where(PLATFORMS.c.last_seen >= since)
+        return self._database.read(lambda connection: connection.scalar(counted)) or 0
+
+    def first_expiry(self) -> datetime | None:
+        """When the first certificate of all machines expires, of those of which that is known."""
+        first = select(func.min(PLATFORMS.c.expires))
+        found: datetime | None = self._database.read(lambda connection: connection.scalar(first))
+        return found
+
+    def count_expired(self, at: datetime) -> int:
+        """Of how many machines a certificate has expired."""
+        counted = select(func.count()).where(PLATFORMS.c.expires <= at)
+        return self._database.read(lambda connection: connection.scalar(counted)) or 0
+
+    def _pages(self, statement: Select[Any], *, with_certificates: bool) -> Iterator[Holding]:
         after = 0
         while True:
             with self._database.snapshot() as connection:
                 rows = connection.execute(statement, {"after": after}).all()
-                page = _with_parts(connection, rows, with_certificates=with_certificates)
+                page = with_parts(connection, rows, with_certificates=with_certificates)
             yield from page
             if len(rows) < BATCH:
                 return
             after = rows[-1].id
 
 
-def every_holding(connection: Connection) -> Iterator[Holding]:
-    """All machines, as a snapshot's connection sees them, a few at a time in memory."""
-    after = 0
-    while rows := connection.execute(_PAGE, {"after": after}).all():
-        yield from _with_parts(connection, rows, with_certificates=True)
-        after = rows[-1].id
+def _row(connection: Connection, qe_id: str, pce_id: str) -> Row[Any] | None:
+    return connection.execute(_PLATFORM, {"qe": qe_id, "pce": pce_id}).first()
 
 
-class Packed(NamedTuple):
-    """A holding, its certificates packed: the work that needs no database."""
-
-    holding: Holding
-    certificates: bytes
-
-
-def pack_holdings(holdings: Iterable[Holding]) -> dict[tuple[str, str], Packed]:
-    """Holdings by machine, the last of each, packed."""
-    latest = {(one.platform.qe_id, one.platform.pce_id): one for one in holdings}
-    return {machine: Packed(one, pack(one.certificates)) for machine, one in latest.items()}
-
-
-def put_packed(connection: Connection, latest: Mapping[tuple[str, str], Packed]) -> None:
-    """Replace machines. The connection is that of a write: the counter's row is taken.
-
-    1. Those that are there keep their row's number, and lose their rows.
-    2. The others get new numbers.
-    3. Everything is written anew.
-    """
-    if not latest:
-        return
-    ids = _known_ids(connection, latest)
-    _forget(connection, ids.values())
-    new = [machine for machine in latest if machine not in ids]
-    revision, last = connection.execute(select(CHANGES.c.number, CHANGES.c.platform_id)).one()
-    ids |= {machine: last + place for place, machine in enumerate(new, 1)}
-    if new:
-        connection.execute(update(CHANGES).values(platform_id=last + len(new)))
-    chains: dict[bytes, bytes | None] = {}
-    for one, _ in latest.values():
-        if one.issuer_chain not in chains:
-            chains[one.issuer_chain] = keep_chain(connection, one.issuer_chain)
-    platforms: list[dict[str, object]] = []
-    certificates: list[dict[str, object]] = []
-    raw_tcbs: list[dict[str, object]] = []
-    for machine, (one, packed) in latest.items():
-        row_id, given = ids[machine], one.platform
-        platforms.append(
-            {
-                "id": row_id,
-                "qe_id": given.qe_id,
-                "pce_id": given.pce_id,
-                "fmspc": given.fmspc,
-                "ca": given.ca,
-                "encrypted_ppid": given.encrypted_ppid,
-                "manifest": given.manifest,
-                "chain": chains[one.issuer_chain],
-                "revision": revision,
-            }
-        )
-        certificates.append({"platform_id": row_id, "packed": packed})
-        raw_rows = {(raw.cpu_svn, raw.pce_svn): _raw_row(row_id, raw) for raw in one.raw_tcbs}
-        raw_tcbs += raw_rows.values()
-    connection.execute(insert(PLATFORMS), platforms)
-    connection.execute(insert(PCK_CERTIFICATES), certificates)
-    if raw_tcbs:
-        connection.execute(insert(RAW_TCBS), raw_tcbs)
-
-
-def _known_ids(
-    connection: Connection, machines: Mapping[tuple[str, str], object]
-) -> dict[tuple[str, str], int]:
-    columns = select(PLATFORMS.c.id, PLATFORMS.c.qe_id, PLATFORMS.c.pce_id)
-    found: dict[tuple[str, str], int] = {}
-    for qe_ids in batches({qe_id for qe_id, _ in machines}):
-        for row in connection.execute(columns.where(PLATFORMS.c.qe_id.in_(qe_ids))):
-            if (row.qe_id, row.pce_id) in machines:
-                found[row.qe_id, row.pce_id] = row.id
-    return found
-
-
-def _forget(connection: Connection, ids: Iterable[int]) -> None:
-    for some in batches(ids):
-        connection.execute(delete(PCK_CERTIFICATES).where(PCK_CERTIFICATES.c.platform_id.in_(some)))
-        connection.execute(delete(RAW_TCBS).where(RAW_TCBS.c.platform_id.in_(some)))
-        connection.execute(delete(PLATFORMS).where(PLATFORMS.c.id.in_(some)))
-
-
-def _raw_row(platform_id: int, raw_tcb: RawTcb) -> dict[str, object]:
-    return {
-        "platform_id": platform_id,
-        "cpu_svn": raw_tcb.cpu_svn,
-        "pce_svn": raw_tcb.pce_svn,
-        "tcbm": raw_tcb.tcbm,
-    }
-
-
-def _holdings(
-    connection: Connection, where: ColumnElement[bool], values: dict[str, str]
-) -> list[Holding]:
-    rows = connection.execute(_PAGE.where(where), {"after": 0, **values}).all()
-    return _with_parts(connection, rows, with_certificates=True)
-
-
-def _with_parts(
-    connection: Connection, rows: Sequence[Row[Any]], *, with_certificates: bool
-) -> list[Holding]:
-    """The machines of some rows, with what the other two tables have of them."""
-    ids = [row.id for row in rows]
-    if not ids:
-        return []
-    certificates: dict[int, tuple[PckCertificate, ...]] = {}
-    raw_tcbs: dict[int, list[RawTcb]] = {row_id: [] for row_id in ids}
-    if with_certificates:
-        theirs = select(PCK_CERTIFICATES).where(PCK_CERTIFICATES.c.platform_id.in_(ids))
-        for row in connection.execute(theirs):
-            certificates[row.platform_id] = unpack(row.packed)
-    order = (RAW_TCBS.c.cpu_svn, RAW_TCBS.c.pce_svn)
-    known = select(RAW_TCBS).where(RAW_TCBS.c.platform_id.in_(ids)).order_by(*order)
-    for row in connection.execute(known):
-        raw_tcbs[row.platform_id].append(
-            RawTcb(cpu_svn=row.cpu_svn, pce_svn=row.pce_svn, tcbm=row.tcbm)
-        )
-    return [
-        Holding(
-            platform=_platform(row),
-            certificates=certificates.get(row.id, ()),
-            issuer_chain=bytes(row.chain_pem),
-            raw_tcbs=tuple(raw_tcbs[row.id]),
-            revision=row.revision,
-        )
-        for row in rows
-    ]
-
-
-def _platform(row: Row[Any]) -> Platform:
-    return Platform(
-        qe_id=row.qe_id,
-        pce_id=row.pce_id,
-        fmspc=bytes(row.fmspc),
-        ca=cast("Ca", row.ca),
-        encrypted_ppid=row.encrypted_ppid,
-        manifest=row.manifest,
-    )
+def _of_fmspcs(fmspcs: Sequence[bytes] | None) -> Select[Any]:
+    return PAGE if fmspcs is None else PAGE.where(PLATFORMS.c.fmspc.in_(fmspcs))

@@ -29,7 +29,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from dcap.pccs.items import MAX_QE_ID
 
 #: Every version of the schema, oldest first; the last is what this dcap works with.
-VERSIONS: Final = ("0001",)
+VERSIONS: Final = ("0001", "0002")
 #: The one row of this table names the version. Alembic writes it, and so does the first start.
 VERSION_TABLE: Final = "dcap_schema_version"
 
@@ -173,8 +173,17 @@ PLATFORMS: Final = _table(
     Column("manifest", _binary()),
     Column("chain", _binary(32), nullable=False),
     Column("revision", BigInteger, nullable=False),
+    # The hour in which it last asked for its certificate (`pccs.sightings`).
+    Column("last_seen", Instant),
+    # Whether who may register machines said that it has these ids; NULL is no.
+    Column("is_registered", Boolean),
+    # When the first of its certificates expires, where that is known.
+    Column("expires", Instant),
     Index("ux_dcap_platforms_qe_id_pce_id", "qe_id", "pce_id", unique=True),
     Index("ix_dcap_platforms_fmspc_id", "fmspc", "id"),
+    Index("ix_dcap_platforms_fmspc_ca", "fmspc", "ca"),
+    Index("ix_dcap_platforms_last_seen", "last_seen"),
+    Index("ix_dcap_platforms_expires", "expires"),
 )
 
 #: All of a machine in one row (`packing`), beside its row in `PLATFORMS`, which lists stay small by.
@@ -193,7 +202,8 @@ RAW_TCBS: Final = _table(
     sqlite_with_rowid=False,
 )
 
-#: The queue. A row's key is the SHA-256 of its four identifying texts: together they are too long.
+#: The queue. A row's key is a SHA-256 of what tells it from others (`registrations`); the first version
+#: had that of four texts, so that rows are looked for by these.
 REGISTRATIONS: Final = _table(
     "dcap_registrations",
     Column("digest", _binary(32), primary_key=True),
@@ -205,7 +215,9 @@ REGISTRATIONS: Final = _table(
     Column("manifest", _binary()),
     Column("state", ExactText(16), nullable=False),
     Column("created", Instant, nullable=False),
+    Column("handed_out", Instant),
     Index("ix_dcap_registrations_state_created", "state", "created"),
+    Index("ix_dcap_registrations_qe_id_pce_id", "qe_id", "pce_id"),
 )
 
 POLICIES: Final = _table(

@@ -68,15 +68,15 @@ class Store:
         self.leases = Leases(database)
 
     @classmethod
-    def open(cls, url: str) -> "Store":
-        """The store of a database's URL, created or upgraded where that is needed.
+    def open(cls, url: str, *, create: bool = True) -> "Store":
+        """The store of a database's URL, created (`create`) or upgraded where that is needed.
 
         Raises `ConfigError` (`store-url`, `store-driver`, `store-newer`, `store-foreign`,
-        `store-unwritable`), `Unavailable`.
+        `store-unwritable`, `store-exposed`, `store-missing`), `Unavailable`.
         """
         database = Database.at(url)
         try:
-            bring_up(database)
+            bring_up(database, create=create)
         except BaseException:
             database.close()
             raise

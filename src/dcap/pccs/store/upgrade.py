@@ -32,17 +32,28 @@ def bring_up(
     *,
     versions: Sequence[str] = VERSIONS,
     migrations: Path = MIGRATIONS,
+    create: bool = True,
 ) -> None:
-    """Create or upgrade the tables. Raises `ConfigError` (`store-newer`, `store-foreign`)."""
+    """Create or upgrade the tables. Raises `ConfigError` (`store-newer`, `store-foreign`).
+
+    With `create` false nothing is made where there is nothing: `ConfigError` (`store-missing`).
+    """
     if database.file is not None:
+        if not create and not database.file.exists():
+            raise _missing(database)
         make_private(database.file)
-    if database.read(_version) == versions[-1]:
+    found = database.read(_version)
+    if found == versions[-1]:
         return
+    if found is None and not create:
+        raise _missing(database)
     with database.errors(), _alone(database) as connection:
         found = _version(connection)
         if found is None:
             _refuse_foreign(database, connection)
             METADATA.create_all(connection)
+            if database.dialect == "mysql":
+                _add_indexes(connection)
             _stamp(connection, VERSIONS[-1])
             found = VERSIONS[-1]
         if found not in versions:
@@ -57,6 +68,15 @@ def bring_up(
             _migrate(connection, migrations)
 
 
+def _missing(database: Database) -> ConfigError:
+    return ConfigError(
+        "store-missing",
+        "no service has run here: there is no database of one",
+        where=str(database.file or database.place),
+        mend="name the service's folder with --data, or its database with --database",
+    )
+
+
 def _version(connection: Connection) -> str | None:
     """The version's stamp; `None` where there is none."""
     if not inspect(connection).has_table(VERSION_TABLE):
@@ -65,6 +85,13 @@ def _version(connection: Connection) -> str | None:
         text(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608 - ours
     )
     return found
+
+
+def _add_indexes(connection: Connection) -> None:
+    """The indexes that are missing of tables that are there: who made them was killed in between."""
+    for table in METADATA.sorted_tables:
+        for index in sorted(table.indexes, key=lambda one: one.name or ""):
+            index.create(connection, checkfirst=True)
 
 
 def _stamp(connection: Connection, version: str) -> None:

@@ -20,6 +20,7 @@ from dcap.api.pcs_responses import write_chain
 from dcap.formats.certificate import Certificate
 from dcap.formats.pck_extensions import PckExtensions
 from dcap.formats.tcb_info import WireTcbV2
+from dcap.pccs.issuers import is_root_crl_uri
 from dcap.pccs.items import (
     Ca,
     CrlKey,
@@ -45,7 +46,6 @@ from dcap.pccs.transfer.wire import (
     WireCertificate,
     WirePckCerts,
 )
-from dcap.pccs.trust import is_root_crl_uri
 
 _ENCODER: Final = msgspec.json.Encoder()
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)

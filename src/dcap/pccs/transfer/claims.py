@@ -3,23 +3,22 @@
 Not here: proof and storage (`intake`).
 """
 
-from collections.abc import Iterable
-from typing import TypeAlias
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import msgspec
 
-from dcap.pccs.items import AppraisalPolicy, Item, RawTcb, Registration
+from dcap.pccs.items import AppraisalPolicy, Item, RawReport, RawTcb, Registration
+from dcap.pccs.pck_proof import Claimed
 from dcap.pccs.transfer.report import LeftOut
-from dcap.pccs.trust import Claimed
 
-#: CPUSVN and PCESVN, as in `RawTcb`.
-RawReport: TypeAlias = tuple[str, str]
+T = TypeVar("T")
 
 
 class MachineClaim(msgspec.Struct, frozen=True, kw_only=True):
     """A machine as a file or database has it.
 
-    `raw_tcbs` (CPUSVN, PCESVN as in `RawTcb`) are to be selected for; `reached` says what was selected
+    `raw_tcbs` are to be selected for; `reached` says what was selected
     already, and is kept where it holds.
     """
 
@@ -38,3 +37,12 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
     machines: Iterable[MachineClaim | LeftOut] = ()
     registrations: Iterable[Registration | LeftOut] = ()
     policies: Iterable[AppraisalPolicy | LeftOut] = ()
+
+
+def sorted_out(claims: Iterable[T | LeftOut], left_out: list[LeftOut]) -> Iterator[T]:
+    """The claims, without those that could not be read: these go to `left_out`."""
+    for claim in claims:
+        if isinstance(claim, LeftOut):
+            left_out.append(claim)
+        else:
+            yield claim

@@ -21,6 +21,7 @@ from dcap.formats.crl import Crl
 from dcap.formats.enclave_identity import parse_wire
 from dcap.formats.signed_json import SignedJson
 from dcap.formats.tcb_info import TcbInfo
+from dcap.pccs.issuers import ca_named
 from dcap.pccs.items import (
     CrlKey,
     IdentityKey,
@@ -38,7 +39,6 @@ from dcap.pccs.store.store import Store
 from dcap.pccs.transfer.claims import Claims
 from dcap.pccs.transfer.intake import take_in
 from dcap.pccs.transfer.report import UNNAMED, UNREADABLE, LeftOut, Report
-from dcap.pccs.trust import ca_named
 from dcap.sources.directory import read_collateral
 from dcap.verification.anchors import TrustAnchor
 

@@ -1,28 +1,25 @@
-"""What a store keeps, as files: for another PCCS, for verifiers without one, for hosts without one.
+"""What a store keeps, as files: for another PCCS, and for verifiers without one.
 
     for chunk in platform_collaterals(store): …       # Intel's file, of any size
     files = collateral_sets(store)                    # folder -> a set, as `dcap collateral get` has it
-    entries = quote_provider_caches(…)                # what Intel's quote provider reads off the disk
 
-Everything kept was proven. Expired items are left out where `at` is given. Not here: writing the files.
+Everything kept was proven. Expired items are left out where `at` is given. Not here: writing the files,
+what a host without a PCCS reads (`provider_caches`).
 
-Source: `pccs-and-pcs-api.md` §4.3, §4.4.
+Source: `pccs-and-pcs-api.md` §4.3.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
 import msgspec
 
-from dcap.api.pccs_admin import PlatformRecord
-from dcap.api.pcs_responses import write_chain
 from dcap.formats.collateral import Collateral
 from dcap.formats.containers.bundle import Bundle
 from dcap.formats.origin import Origin
 from dcap.pccs.items import (
     Ca,
-    Holding,
     IdentityKey,
     Item,
     Key,
@@ -33,9 +30,9 @@ from dcap.pccs.items import (
     Update,
     Version,
 )
+from dcap.pccs.platform_records import records_of
 from dcap.pccs.store.store import Store
-from dcap.pccs.transfer.arrangement import Arranged, arrange, certificates_of
-from dcap.sources.foreign_caches import write_intel_entry
+from dcap.pccs.transfer.arrangement import Arranged, arrange
 
 _IDENTITY: Final[dict[Tee, IdentityKey]] = {"SGX": IdentityKey("QE"), "TDX": IdentityKey("TD_QE")}
 _ORDER: Final[tuple[Ca, ...]] = ("PLATFORM", "PROCESSOR")
@@ -82,20 +79,6 @@ def platform_collaterals(
         for record in records_of(holding)
     )
     return arranged, arranged.write(records, store.platforms.holdings(fmspcs))
-
-
-def records_of(holding: Holding) -> Iterator[PlatformRecord]:
-    """A machine as lists name it: once for each raw TCB that is known, once where none is."""
-    platform = holding.platform
-    for raw in holding.raw_tcbs or (None,):
-        yield PlatformRecord(
-            qe_id=platform.qe_id,
-            pce_id=platform.pce_id,
-            cpu_svn="" if raw is None else raw.cpu_svn,
-            pce_svn="" if raw is None else raw.pce_svn,
-            enc_ppid=(platform.encrypted_ppid or b"").hex().upper(),
-            platform_manifest=(platform.manifest or b"").hex().upper() or None,
-        )
 
 
 def collateral_sets(
@@ -160,43 +143,6 @@ def _set(
         origins=origins,
         recorded_at=max(item.fetched_at for item in found.values()),
     )
-
-
-def quote_provider_caches(
-    records: Iterable[PlatformRecord],
-    holdings: Iterable[Holding],
-    items: Iterable[Item],
-    *,
-    expires: datetime,
-) -> Iterator[tuple[str, bytes]]:
-    """Names and contents for a host's `.dcap-qcnl`: quotes can then be made without a PCCS.
-
-    One for each raw TCB of a machine whose certificates and SGX TCB info are given: the early one where
-    there is one, as the selection is made with it. The names identify machines.
-    """
-    raw: dict[tuple[str, str], list[str]] = {}
-    for record in records:
-        raw.setdefault((record.qe_id.upper(), record.pce_id.upper()), []).append(record.cpu_svn)
-    infos = {
-        (item.key.fmspc, item.key.update): item.body
-        for item in items
-        if isinstance(item.key, TcbInfoKey) and item.key.tee == "SGX" and item.key.version == 4
-    }
-    for holding in holdings:
-        platform = holding.platform
-        info = infos.get((platform.fmspc, "EARLY")) or infos.get((platform.fmspc, "STANDARD"))
-        if info is None:
-            continue
-        for cpu_svn in raw.get((platform.qe_id, platform.pce_id), ()):
-            yield write_intel_entry(
-                qe_id=platform.qe_id,
-                pce_id=platform.pce_id,
-                cpu_svn=cpu_svn,
-                tcb_info=info,
-                issuer_chain=write_chain(holding.issuer_chain).encode(),
-                certificates=msgspec.json.encode(certificates_of(holding)),
-                expires=expires,
-            )
 
 
 def _items(store: Store, at: datetime | None) -> Iterator[Item]:

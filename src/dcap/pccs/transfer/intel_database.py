@@ -11,6 +11,7 @@ none, or cannot be read, does. Not here: values out of rows (`intel_rows`).
 Source: `pccs-and-pcs-api.md` §2.2, §3.2 (the tables and their history).
 """
 
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -31,10 +32,12 @@ from sqlalchemy import (
     or_,
     select,
 )
+from sqlalchemy.event import listen
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from dcap.errors import ConfigError, Unavailable
 from dcap.formats.crl import Crl
+from dcap.pccs.issuers import ca_named
 from dcap.pccs.items import (
     AppraisalPolicy,
     Ca,
@@ -51,6 +54,7 @@ from dcap.pccs.items import (
     Tee,
     Version,
 )
+from dcap.pccs.pck_proof import Claimed
 from dcap.pccs.store.store import Store
 from dcap.pccs.transfer.claims import Claims, MachineClaim
 from dcap.pccs.transfer.intake import THREADS, take_in
@@ -69,11 +73,12 @@ from dcap.pccs.transfer.intel_rows import (
     update_of,
 )
 from dcap.pccs.transfer.report import NO_CERTIFICATES, LeftOut, Report
-from dcap.pccs.trust import Claimed, ca_named
 from dcap.verification.anchors import TrustAnchor
 
 ORIGIN: Final = "import"
 _PAGE: Final = 200
+#: No cell of Intel's is larger; its own expressions (generated columns) could make one without end.
+_LONGEST_VALUE: Final = 4 * 1024 * 1024
 
 _TEES: Final[Mapping[int, Tee]] = {0: "SGX", 1: "TDX"}
 _ENCLAVES: Final[Mapping[int, IdentityName]] = {1: "QE", 2: "QVE", 3: "TD_QE"}
@@ -107,6 +112,16 @@ def import_intel_database(
             return take_in(
                 store, database.claims(at), at=at, anchor=anchor, strict=False, threads=threads
             )
+    finally:
+        engine.dispose()
+
+
+def expect_intel_database(place: str) -> None:
+    """Look whether it is one, and can be read. Raises what `import_intel_database` does."""
+    engine = _engine(place)
+    try:
+        with _errors(engine), engine.connect() as connection:
+            IntelDatabase(connection)
     finally:
         engine.dispose()
 
@@ -322,7 +337,7 @@ def _engine(place: str) -> Engine:
         parsed = make_url(url)
         if parsed.drivername in ("mysql", "mariadb"):
             parsed = parsed.set(drivername="mysql+pymysql")
-        return create_engine(parsed, **_read_only(parsed.get_backend_name()))
+        engine = create_engine(parsed, **_read_only(parsed.get_backend_name()))
     except (ImportError, NoSuchModuleError):
         raise ConfigError(
             "store-driver",
@@ -336,6 +351,13 @@ def _engine(place: str) -> Engine:
             "the URL of the database cannot be used",
             mend="give mysql://USER:PASSWORD@HOST/pckcache, or the path of pckcache.db",
         ) from None
+    if parsed.get_backend_name() == "sqlite":
+        listen(engine, "connect", _bound_values)
+    return engine
+
+
+def _bound_values(connection: sqlite3.Connection, _: object) -> None:
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE)
 
 
 def _read_only(backend: str) -> dict[str, Any]:

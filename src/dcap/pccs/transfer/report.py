@@ -22,6 +22,7 @@ UNREADABLE: Final = "unreadable"
 NO_CERTIFICATES: Final = "no-certificates"
 REVOKED: Final = "revoked"
 NO_CERTIFICATE: Final = "no-certificate-for-tcb"
+OTHER_MACHINE: Final = "other-machine"
 UNNAMED: Final = "unnamed-machine"
 OTHER_CHAIN: Final = "other-chain"
 NO_PLACE: Final = "no-place"
@@ -47,6 +48,15 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     def complete(self) -> bool:
         """Whether everything was kept."""
         return not self.reasons
+
+    @property
+    def tally(self) -> dict[str, int]:
+        """Kind and reason -> how many were left out: `{"item expired": 3}`."""
+        return {
+            f"{kind} {reason}": number
+            for kind, reasons in self.reasons.items()
+            for reason, number in reasons.items()
+        }
 
 
 def report_of(kept: dict[str, int], left_out: Iterable[LeftOut]) -> Report:
