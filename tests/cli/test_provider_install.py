@@ -12,6 +12,7 @@ import pytest
 import dcap
 from dcap.cli import provider_install
 from dcap.provider.install import ASIDE, BARE, COMMAND, RECORD, VERSIONED
+from dcap.qpl.discovery_root import Root
 from qpl.libraries import DCAP, MULTI_ARCH, System, library, plugin
 from transcripts.desk import Outcome, run
 from worlds import ROOT
@@ -179,7 +180,7 @@ def test_root_is_warned_of_a_python_that_others_can_change(
     python.symlink_to("/bin/sh")
     monkeypatch.setattr(sys, "executable", str(python))
     monkeypatch.setattr(dcap, "__file__", str(python))  # wherever the tests' own checkout lies
-    assert "warning" not in provider(system, "install", *WHERE).err
+    assert "is not root's alone" not in provider(system, "install", *WHERE).err
     os.chown(folder, 65534, 65534)
     assert "is not root's alone" in provider(system, "install", *WHERE).err
 
@@ -205,3 +206,17 @@ def test_the_real_library_goes_into_place(tmp_path: Path) -> None:
     assert placed.read_bytes().startswith(b"\x7fELF")
     assert placed.stat().st_mode & 0o777 == 0o644
     assert (tmp_path / "usr/lib" / RECORD).is_file()
+
+
+def test_whose_python_others_cannot_run_is_told(
+    system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Programs of other users could not start the process; in an image it has to be there at all."""
+    python = tmp_path / "venv" / "python"
+    python.parent.mkdir(mode=0o700)
+    python.symlink_to("/bin/sh")
+    monkeypatch.setattr(sys, "executable", str(python))
+    assert "has to be there in the image too" in provider(system, "install", *WHERE).err
+    monkeypatch.setattr(Root, "is_running", True)
+    monkeypatch.setattr(provider_install, "_ldconfig", print)
+    assert "not everybody may run" in provider(system, "install", *WHERE).err

@@ -12,7 +12,7 @@ from transcripts.desk import Outcome, run
 NONE = """\
 root ROOT
 plugins  none
-advice: no quote provider is installed; programs that need one fail: Open Enclave, Intel's SGX \
+advice: no quote provider is installed; who needs one does without, or fails: Open Enclave, Intel's SGX \
 quoting and Intel's QVL [plugins-none]
 fix: `dcap provider install`, or the package of Intel's or Azure's (dcap itself needs none)
 """

@@ -173,9 +173,13 @@ def test_tokens_hold_while_their_file_cannot_be_opened(tmp_path: Path) -> None:
     tokens = Tokens(file, report=told.append)
     token = Tokens(file).new("a", "admin", at=AT)
     assert tokens.check(token, "admin")
+    assert tokens.fault() is None
     file.rename(aside)
     file.mkdir()  # what not even root can open as a file
     assert tokens.check(token, "admin")
+    fault = tokens.fault()
+    assert fault is not None
+    assert "cannot be opened" in fault.what
     assert tokens.has("admin")
     assert [error.code for error in told] == ["pccs-tokens"]
     assert "chown" in told[0].mend
@@ -183,6 +187,7 @@ def test_tokens_hold_while_their_file_cannot_be_opened(tmp_path: Path) -> None:
     assert not tokens.check(token, "admin")
     aside.rename(file)
     assert tokens.check(token, "admin")
+    assert tokens.fault() is None
 
 
 def test_a_change_of_permissions_alone_is_noticed(tmp_path: Path) -> None:

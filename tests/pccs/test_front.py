@@ -190,6 +190,15 @@ def test_one_address_does_not_take_all_connections(tmp_path: Path) -> None:
         assert all(desk.front.admit(one) for one in proxied)
 
 
+@pytest.mark.parametrize(("most", "of_one"), [("6", 3), ("2", 2), ("1", 1)])
+def test_few_connections_are_not_all_of_one_address(tmp_path: Path, most: str, of_one: int) -> None:
+    """Half of however many there are, whatever an address might have; two, if there are two."""
+    with open_desk(tmp_path, connections=most) as desk:
+        came = [desk.front.admit(desk.connection("10.0.0.1")) for _ in range(9)]
+        assert came.count(True) == of_one
+        assert desk.front.admit(desk.connection("10.0.0.2")) is (of_one < int(most))
+
+
 def test_the_status_is_computed_once_a_second(desk: Desk) -> None:
     """However many ask; after that it is new, and a change that was seen makes it new at once."""
     status = b"GET /status.json HTTP/1.1\r\nHost: x\r\n"

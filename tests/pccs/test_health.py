@@ -131,6 +131,13 @@ def test_gauges_say_when_things_end(rig: Rig, tmp_path: Path) -> None:
     assert "dcap_pccs_store_up 1" in text
 
 
+def test_a_file_of_tokens_that_is_damaged_is_the_reason_that_is_told() -> None:
+    """Not that there are none: what helps is another thing. While some still hold, it is ready."""
+    well = {"store_answers": True, "stopping": False, "tokens_fault": "the file is damaged"}
+    assert health.checks(**well, has_tokens=False)["tokens"] == "the file is damaged"
+    assert health.checks(**well, has_tokens=True)["tokens"] == "ok"
+
+
 def test_without_a_store_that_alone_is_told() -> None:
     """The gauge of the database is 0, and nothing else is made up."""
     text = write_figures(health.figures(None)).decode()

@@ -9,11 +9,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from dcap.api.http import Handler, HttpRequest, HttpResponse
 from dcap.pccs.items import Holding, TcbInfoKey
 from dcap.pccs.mode import Mode
-from dcap.pccs.service import Expired
+from dcap.pccs.service import UNASKED, Expired
 from dcap.pccs.store.platforms import MAX_RAW_TCBS
 from dcap.simulator.events import RecoveryAnnounced
 from dcap.simulator.platform import Platform
@@ -80,6 +81,64 @@ def test_a_registration_wins_over_what_anybody_had_looked_up(tmp_path: Path) -> 
     assert "other-machine" in causes(rig)
     # From now on it is registered: nobody takes its place.
     assert rig.register(as_another(machine, attacker)).status == 404
+
+
+def test_a_machine_of_an_older_store_is_not_replaced_by_another(tmp_path: Path) -> None:
+    """Who named it was not noted then: it stays, and its own registration vouches for it."""
+    rig = Rig(tmp_path)
+    machine, other = rig.world.platform(), rig.world.platform("other")
+    assert rig.register(record_of(machine)).status == 200
+    with rig.store.database.engine.begin() as connection:
+        connection.execute(text("UPDATE dcap_platforms SET is_registered = NULL"))
+    response = rig.register(as_another(machine, other))
+    assert (response.status, response.header("Dcap-Cause")) == (404, "other-machine")
+    assert kept(rig, machine).certificates[0].ppid == machine.ppid
+    assert rig.ask("refresh?type=certs", headers=ADMIN).status == 200
+    assert kept(rig, machine).platform.is_registered is None
+    assert rig.register(record_of(machine)).status == 200
+    assert kept(rig, machine).platform.is_registered is True
+
+
+def test_machines_that_were_looked_up_and_ask_no_more_are_forgotten(tmp_path: Path) -> None:
+    """Who registered stays, who asks stays, and all do where nobody would be looked up again."""
+    rig = Rig(tmp_path)
+    names = ("registered", "asks", "gone")
+    registered, asks, gone = (rig.world.platform(name) for name in names)
+    assert rig.register(record_of(registered)).status == 200
+    assert all(rig.ask(pck_line(one)).status == 200 for one in (registered, asks, gone))
+    rig.service.sightings.write()
+    rig.world.advance(UNASKED)
+    assert rig.ask(pck_line(asks)).status == 200
+    rig.service.sightings.write()
+    rig.world.advance(timedelta(hours=1))
+    offline = Rig(tmp_path, mode=Mode.OFFLINE, beside=rig, store=rig.store)
+    assert offline.service.tidy(rig.clock()) == 0
+    assert rig.service.tidy(rig.clock()) == 1
+    left = {one.platform.qe_id for one in rig.store.platforms.each()}
+    assert left == {one.qe_id.hex().upper() for one in (registered, asks)}
+
+
+def test_a_machine_that_got_no_certificate_was_seen_too(tmp_path: Path) -> None:
+    """What is kept of it for one request of anybody's does not stay for good."""
+    rig = Rig(tmp_path)
+    machine = rig.world.platform()
+    line = pck_line(machine, cpusvn="00" * 16, pcesvn="0000")
+    assert rig.ask(line).header("Dcap-Cause") == "no-certificate-for-tcb"
+    assert kept(rig, machine).platform.last_seen is not None
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_an_all_zero_qe_id_names_no_machine(tmp_path: Path, mode: Mode) -> None:
+    """All that could not read theirs would be one machine: nothing is fetched, kept or queued."""
+    rig = Rig(tmp_path, mode=mode)
+    machine = rig.world.platform()
+    zero = "00" * 16
+    answers = rig.ask(pck_line(machine, qeid=zero)), rig.register(record_of(machine, qe_id=zero))
+    for response in answers:
+        assert (response.status, response.header("Dcap-Cause")) == (404, "zero-qe-id")
+    assert rig.calls == []
+    assert list(rig.store.platforms.each()) == []
+    assert rig.store.registrations.list() == ()
 
 
 def test_a_machine_that_looked_itself_up_registers_without_another_call(tmp_path: Path) -> None:

@@ -78,6 +78,20 @@ def test_without_a_manifest_the_earlier_one_is_adopted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", FETCHING)
+def test_an_adopted_manifest_that_intel_refuses_is_forgotten(tmp_path: Path, mode: Mode) -> None:
+    """The machine came with its PPID: it is asked for by that, now and later."""
+    rig = Rig(tmp_path, mode=mode)
+    machine = rig.world.platform()
+    assert rig.register(manifest_of(machine)).status == 200
+    PlatformReregistered(machine.name).apply(rig.world)
+    assert rig.register(record_of(machine)).status == 200
+    kept = rig.store.platforms.get(machine.qe_id.hex().upper(), "0000")
+    assert kept is not None
+    assert (kept.manifest, kept.encrypted_ppid) == (None, machine.encrypted_ppid)
+    assert rig.ask("refresh?type=certs", headers=ADMIN).status == 200
+
+
+@pytest.mark.parametrize("mode", FETCHING)
 def test_a_manifest_whose_certificates_are_gone_is_fetched_again(
     tmp_path: Path, mode: Mode
 ) -> None:

@@ -1,14 +1,18 @@
 """`dcap.pccs.threads`: who waits for upstream stands in nobody's way, and strangers ask little of it."""
 
 import asyncio
+import json
 import threading
 from pathlib import Path
 
 from dcap.api.http import Handler, HttpRequest, HttpResponse
 from dcap.pccs.config import read_settings
+from dcap.pccs.http_head import read_head
 from dcap.pccs.rates import Shared
+from dcap.pccs.threads import Threads, seconds_in_line, turns_of
+from dcap.pccs.upstream import ITEM_THREADS, MACHINE_THREADS
 from pccs.desk import ROOT_CRL, Desk, open_desk
-from pccs.rig import pck_line
+from pccs.rig import TOKENS, pck_line, record_of
 
 RACK = 300
 
@@ -105,3 +109,66 @@ def test_a_rack_behind_one_address_is_within_every_limit(tmp_path: Path) -> None
     rates = Shared(settings.upstream_rate, settings.upstream_burst, 8)
     assert all(rates.takes("10.0.0.1", 0.0) for _ in range(RACK))
     assert all(rates.takes("10.0.0.1", 0.0, 4) for _ in range(12))
+
+
+def test_a_rack_that_is_alone_has_turns_for_a_second_each(tmp_path: Path) -> None:
+    """By the same settings, at Intel's second a machine, within 15 s; and others find turns free."""
+    settings = read_settings({"data": str(tmp_path)}, {})
+    turns = turns_of(settings)
+
+    async def has(address: str, at_once: int) -> int:
+        found = await asyncio.gather(*(turns.take(address, 0.02) for _ in range(at_once)))
+        return sum(found)
+
+    async def run() -> None:
+        alone = await has("10.0.0.1", RACK)
+        assert RACK / alone < 12
+        assert await has("10.0.0.2", 1) == 1
+        # If all of them hang, there are still threads that fetch for another.
+        assert alone + 4 <= min(ITEM_THREADS, MACHINE_THREADS)
+
+    asyncio.run(run())
+
+
+def test_who_has_a_token_stands_in_line_for_longer() -> None:
+    """Whoever registers, or imports: a minute and more; strangers as long as a budget."""
+    for method, what in ((b"POST", b"platforms"), (b"PUT", b"platformcollateral")):
+        assert seconds_in_line(asks(method, what), 15) >= 60
+    for method, what in ((b"GET", b"rootcacrl"), (b"POST", b"rootcacrl"), (b"GET", b"nothing")):
+        assert seconds_in_line(asks(method, what), 15) == 15
+
+
+def asks(method: bytes, what: bytes, fields: bytes = b"", body: bytes = b"") -> HttpRequest:
+    """A request for a resource."""
+    block = ROOT_CRL.replace(b"GET", method).replace(b"rootcacrl", what)
+    return read_head(block + fields).request(body)
+
+
+def test_a_registration_outlasts_the_line_of_strangers(tmp_path: Path) -> None:
+    """Of two that stand behind one that hangs, the stranger is sent away; the machine registers."""
+    hung = Hung()
+    limits = {"threads": "1", "threads_per_address": "1"}
+    with open_desk(tmp_path, wire=hung, **limits) as desk:
+        threads = Threads(desk.front.loop, desk.parts.settings, budget=0.2)
+        fields = f"user-token: {TOKENS['user']}\r\nContent-Type: application/json\r\n".encode()
+        body = json.dumps(record_of(desk.rig.world.platform())).encode()
+
+        async def ask(request: HttpRequest) -> HttpResponse | None:
+            return await threads.ask(lambda: (desk.parts, desk.front.watch), request, "10.0.0.1")
+
+        async def run() -> HttpResponse | None:
+            first = asyncio.create_task(ask(asks(b"GET", b"tcb?fmspc=FF0000000001")))
+            assert await asyncio.to_thread(hung.entered.acquire, timeout=20)
+            registers = asyncio.create_task(ask(asks(b"POST", b"platforms", fields, body)))
+            try:
+                assert await ask(asks(b"GET", b"tcb?fmspc=FF0000000002")) is None
+                assert not registers.done()
+            finally:
+                hung.held.set()
+            await first
+            return await registers
+
+        registered = desk.front.loop.run_until_complete(run())
+        threads.close()
+        assert registered is not None
+        assert registered.status == 200

@@ -630,3 +630,15 @@ def test_what_is_missing_in_req_is_never_fetched_by_who_asks(tmp_path: Path) -> 
     rig = Rig(tmp_path, mode=Mode.REQ)
     assert [rig.ask(line).status for line in LINES] == [404] * len(LINES)
     assert rig.calls == []
+
+
+def test_a_key_that_is_refused_is_told_until_a_machine_is_looked_up(tmp_path: Path) -> None:
+    """Items need no key: that they come does not hide that machines do not."""
+    rig = Rig(tmp_path, api_key="the key", asks_with="another")
+    machine = rig.world.platform()
+    assert rig.ask(pck_line(machine)).header("Dcap-Cause") == "wrong-key"
+    assert rig.ask("qe/identity").status == 200
+    assert [one.failing for one in rig.upstream.health()] == ["wrong-key"]
+    right = Rig(tmp_path, api_key="the key", asks_with="the key", store=rig.store)
+    assert right.ask(pck_line(right.world.platform())).status == 200
+    assert [one.failing for one in right.upstream.health()] == [None]

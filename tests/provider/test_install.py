@@ -150,6 +150,31 @@ def test_what_was_changed_since_is_left(place: Installation, folder: Path, built
     assert contents(folder) == {VERSIONED: b"an upgrade put this here"}
 
 
+def test_undoing_that_could_not_finish_can_be_tried_again(
+    place: Installation, folder: Path, built: Path
+) -> None:
+    """What was set aside is not forgotten while its place is taken; it says how to go on."""
+    _a_file(folder)
+    place.install(built, LINE, replace=True)
+    (folder / VERSIONED).write_bytes(b"an upgrade put this here")
+    for act in (False, True):
+        told = {
+            change.path: change.why for change in place.uninstall(act=act) if change.what == "left"
+        }
+        assert f"remove {VERSIONED}, and uninstall again" in told[f"{PREFIX}/{ASIDE}{VERSIONED}"]
+    (folder / VERSIONED).unlink()
+    place.uninstall()
+    assert contents(folder) == {VERSIONED: b"another's"}
+
+
+def test_a_relative_prefix_is_refused(tmp_path: Path, folder: Path) -> None:
+    """It would be one of the root's, where somebody meant this folder's."""
+    with pytest.raises(ConfigError) as told:
+        Installation(PREFIX.lstrip("/"), root=tmp_path / "root")
+    assert told.value.code == "plugin-prefix"
+    assert str(Path(PREFIX.lstrip("/")).absolute()) in told.value.mend
+
+
 @pytest.mark.parametrize("dies_at", ["_set_aside", "_write", "_link"])
 def test_a_placing_that_died_is_gone_on_with_or_undone(
     folder: Path, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_at: str

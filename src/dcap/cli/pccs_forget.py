@@ -50,7 +50,8 @@ def forget(
     A machine goes with its certificates and its places in the queue: whoever comes under its ids next is
     new. An item goes with its number: what is fetched next may be older.
 
-    Exit status: 0 forgotten; 1 usage, or the token is refused; 6 there is none, or no answer.
+    Exit status: 0 forgotten; 1 usage, or the token is refused; 2 what is named cannot be; 6 there is
+    none, or no answer.
     """
     from dcap.sources.endpoint import origin_of  # noqa: PLC0415 - only who connects needs it
 

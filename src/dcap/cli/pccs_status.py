@@ -149,6 +149,9 @@ def unready(flags: Mapping[str, Any]) -> Iterator[str]:
 
 def failures(now: Mapping[str, Any]) -> Iterator[str]:
     """What keeps it from serving, or from going on to."""
+    fault = now.get("tokens", {}).get("fault")
+    if fault:
+        yield f"{fault}; what was read before holds until the next start, which will fail"
     mode = str(now["mode"]).lower()
     if mode != "lazy" and not now["kept"]["items"]:
         how = "bring collateral in: dcap pccs put" if mode == "offline" else "register a machine"

@@ -22,6 +22,8 @@ from dcap.provider.library import library
 from dcap.qpl.discovery import discover
 from dcap.qpl.discovery_values import Choice
 
+#: This machine's environment, as the house has it.
+WRONG = 7
 _ROOT = click.option(
     "--root",
     type=click.Path(path_type=Path),
@@ -67,6 +69,15 @@ def install(
     if not dry_run:
         _ldconfig(place)
     _tell(place, changes, dry_run=dry_run, as_json=as_json, loaded=not dry_run)
+    if not place.root.is_running:
+        output.warn(
+            f"{command.strip()} starts the process: that Python has to be there in the image too"
+        )
+    elif not _is_everybodys(Path(sys.executable)):
+        output.warn(
+            f"not everybody may run {sys.executable}: programs of other users cannot start the "
+            "process by it. Use the unit (dcap-provider.socket), or install dcap in /opt for example"
+        )
     if os.geteuid() == 0 and not _is_roots(Path(sys.executable)):
         output.warn(
             f"{sys.executable} is not root's alone: who can change it, or its packages, runs code in "
@@ -79,22 +90,35 @@ def install(
 @_ROOT
 @_DRY
 @_JSON
-def uninstall(*, prefix: str | None, root: Path, dry_run: bool, as_json: bool) -> None:
+def uninstall(*, prefix: str | None, root: Path, dry_run: bool, as_json: bool) -> int:
     """Take dcap's plugin away, and put back what install set aside.
 
-    Removed is only what was placed and is unchanged.
+    Removed is only what was placed and is unchanged. Exit status 7 where anything is left.
     """
     place = Installation(prefix or default_prefix(root), root=root)
     changes = place.uninstall(act=not dry_run)
     if not dry_run:
         _ldconfig(place)
     _tell(place, changes, dry_run=dry_run, as_json=as_json, loaded=False)
+    return WRONG if any(change.what == "left" for change in changes) else 0
 
 
 def _ldconfig(place: Installation) -> None:
     """Programs that look by name ask the loader's cache: it is made anew where this is its system."""
     if place.root.is_running and os.geteuid() == 0 and shutil.which("ldconfig"):
         subprocess.run(["ldconfig"], check=False, capture_output=True)  # noqa: S607
+
+
+def _is_everybodys(executable: Path) -> bool:
+    """Whether every user reaches that file, by its own name and by where it leads, and may run it."""
+    try:
+        return all(
+            path.stat().st_mode & stat.S_IXOTH
+            for file in (executable.absolute(), executable.resolve())
+            for path in (file, *file.parents)
+        )
+    except OSError:
+        return False
 
 
 def _is_roots(executable: Path) -> bool:

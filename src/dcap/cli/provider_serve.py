@@ -26,8 +26,8 @@ from dcap.provider.settings import IDLE, Settings, default_socket
     multiple=True,
     metavar="SOURCE",
     help="Where collateral is fetched, for every program, whatever its environment says: pcs, azure, "
-    "alibaba:REGION, qcnl[:FILE], a PCCS's URL, a path. Repeatable: the next is asked where one fails. "
-    "Default: $DCAP_SOURCE, the QCNL configuration, Intel's PCS, as each program has them.",
+    "alibaba:REGION, qcnl[:FILE], bundled, a PCCS's URL, a path; no plugin. Repeatable: the next is "
+    "asked where one fails. Default: $DCAP_SOURCE, else bundled, as each program has them.",
 )
 @click.option(
     "--ca",

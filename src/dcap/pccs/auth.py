@@ -100,6 +100,7 @@ class Tokens:
         self._lock = threading.Lock()
         self._stamp: tuple[int, ...] | None = None
         self._kept: tuple[Token, ...] = ()
+        self._fault: ConfigError | None = None
 
     def check(self, token: str | None, role: Role) -> bool:
         """Whether a token, as it was sent, is one of the role's."""
@@ -113,6 +114,12 @@ class Tokens:
     def has(self, role: Role) -> bool:
         """Whether the role has any token."""
         return bool(self._hashes(role))
+
+    def fault(self) -> ConfigError | None:
+        """What keeps the file from being read as it is now, if anything does."""
+        self._hashes("admin")
+        with self._lock:
+            return self._fault
 
     def all(self) -> tuple[Token, ...]:
         """The tokens of the file. Raises `ConfigError` (`pccs-tokens`)."""
@@ -194,13 +201,15 @@ class Tokens:
         with self._lock:
             stamp = _stamp(self._file)
             if stamp != self._stamp:
+                self._fault = None
                 try:
                     self._kept = self.all()
-                except _Shut as error:
-                    self._report(error)  # nobody has revoked anything: what was read before holds
                 except ConfigError as error:
-                    self._kept = ()  # shut, rather than open
+                    self._fault = error
                     self._report(error)
+                    if not isinstance(error, _Shut):
+                        self._kept = ()  # shut, rather than open
+                    # Else nobody has revoked anything: what was read before holds.
                 self._stamp = stamp
             kept = self._kept
         return [*self._settings[role], *(one.hash for one in kept if one.role == role)]

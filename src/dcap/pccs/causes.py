@@ -92,6 +92,12 @@ CAUSES: Final[Mapping[str, Cause]] = {
         "the encrypted PPID is all zeros: the machine could not read its own",
         "register by manifest, or give the PCE access to /dev/sgx_provision",
     ),
+    "zero-qe-id": Cause(
+        404,
+        "the QE id is all zeros: the machine could not read its own",
+        "give the quoting enclave access to /dev/sgx_enclave and /dev/sgx_provision, then send the id "
+        "that it gives",
+    ),
     "no-such-item": Cause(404, "upstream has no such collateral", "check FMSPC or number"),
     "retired": Cause(404, "Intel has retired this TCB evaluation data number", "ask for a newer"),
     "wrong-key": Cause(

@@ -97,9 +97,11 @@ class Documents:
 
 
 def _checks(state: State) -> dict[str, str]:
+    fault = state.parts.tokens.fault()
     return health.checks(
         store_answers=state.store_answers,
         has_tokens=state.parts.tokens.has("admin"),
+        tokens_fault="" if fault is None else fault.what,
         stopping=state.stopping,
         all_early=state.parts.refresher.all_early,
     )

@@ -108,9 +108,8 @@ class Front:
         self._threads.take(settings)
         self._proxies = Proxies(settings.trusted_proxies)
         self._most = make_room(settings.connections)
-        self._most_of_one = settings.connections_per_address
+        self._most_of_one = min(settings.connections_per_address, max(2, self._most // 2))
         if self._most < settings.connections:
-            self._most_of_one = min(self._most_of_one, self._most // 2)
             log.event("warning", "too few open files", connections=self._most)
         answers = self.answers
         self.watch = Watch(parts.store, lambda topics: self._changed(topics, answers))
@@ -303,8 +302,8 @@ class Front:
         if not self._rates.takes(address, self.now):
             self._counters.add(Counted.RATE_LIMITED)
             return self._refused("busy", request)
-        answers, since, parts = self.answers, self.answers.generation, self.parts
-        asked = await self._threads.ask(parts, self.watch, request, network_of(address))
+        answers, since = self.answers, self.answers.generation
+        asked = await self._threads.ask(self._behind, request, network_of(address))
         if asked is None:
             self._counters.add(Counted.BUSY)
             return self._refused("busy", request)
@@ -316,6 +315,10 @@ class Front:
             elif response.header(CAUSE) == "store-unavailable":
                 return self._still_good(head, response)
         return response
+
+    def _behind(self) -> tuple[Parts, Watch]:
+        """What answers now: who stood in line while settings changed is answered by the new."""
+        return self.parts, self.watch
 
     def _still_good(self, head: Head, refused: HttpResponse) -> HttpResponse:
         """Where the database is gone: what was ready, if its own date still holds."""

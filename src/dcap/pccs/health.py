@@ -74,6 +74,7 @@ def status(parts: Parts, counters: Counters, hot: Hot, *, version: str) -> dict[
             "table": msgspec.structs.asdict(hot),
         },
         "tls": _tls(parts),
+        "tokens": {"fault": None if (fault := parts.tokens.fault()) is None else fault.what},
     }
 
 
@@ -149,12 +150,18 @@ def _text(instant: datetime | None) -> str | None:
 
 
 def checks(
-    *, store_answers: bool, has_tokens: bool, stopping: bool, all_early: bool = False
+    *,
+    store_answers: bool,
+    has_tokens: bool,
+    stopping: bool,
+    all_early: bool = False,
+    tokens_fault: str = "",
 ) -> dict[str, str]:
     """What has to be well for clients to be sent here: check -> "ok", or what is wrong."""
+    none = tokens_fault or "there is no admin token: nobody could import"
     return {
         "store": "ok" if store_answers else "the database does not answer",
-        "tokens": "ok" if has_tokens else "there is no admin token: nobody could import",
+        "tokens": "ok" if has_tokens else none,
         "running": "ok" if not stopping else "the service stops",
         "clock": "ok"
         if not all_early

@@ -166,7 +166,12 @@ def read_key(text: str) -> Key:
             return key
     except (msgspec.ValidationError, ValueError, IndexError):
         pass
-    raise FormatError("item-key", "no item is kept under a key of this form", where=text[:80])
+    raise FormatError(
+        "item-key",
+        "no item is kept under a key of this form",
+        where=text[:80],
+        mend="write it as `dcap pccs status` does",
+    )
 
 
 def _read(kind: str, parts: list[str]) -> Key:
@@ -227,7 +232,8 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     `qe_id` stands as it was given, in upper case; `pce_id` is hex, little-endian, upper case;
     `last_seen` is the hour in which it last asked for its certificate, where that is known.
     `is_registered`: who may register machines, or import, said that this machine has these ids; of
-    others whoever asked first said so. `expires` is when the first of its certificates does.
+    others whoever asked first said so; `None` where a version kept it that did not note it. `expires`
+    is when the first of its certificates does.
     """
 
     qe_id: str
@@ -237,7 +243,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     encrypted_ppid: bytes | None = None
     manifest: bytes | None = None
     last_seen: datetime | None = None
-    is_registered: bool = False
+    is_registered: bool | None = False
     expires: datetime | None = None
 
     def __repr__(self) -> str:

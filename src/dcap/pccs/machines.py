@@ -23,6 +23,7 @@ from dcap.pccs.items import (
     Holding,
     PckCertificate,
     PckCrlKey,
+    Platform,
     RawReport,
 )
 from dcap.pccs.pck_lookup import Found, Machine, one_more, whole_set
@@ -32,16 +33,27 @@ from dcap.pccs.single_flight import Workers
 from dcap.pccs.store.platforms import MAX_RAW_TCBS
 from dcap.pccs.store.store import Store
 from dcap.pccs.suppliers import Supplier
-from dcap.pccs.upstream import Upstream
+from dcap.pccs.upstream import PLATFORM, Upstream
 from dcap.pccs.withdrawal import Withdrawal
 
-ABOUT: Final = "a platform"
+ABOUT: Final = PLATFORM
 #: Machines whose certificates are renewed side by side.
 _RENEWALS: Final = 8
 #: What an incident says where a machine comes under the ids of another.
 REFUSED: Final = "it came under the QE id of another that is kept, and was refused"
 REPLACED: Final = "it was registered, and another goes that had been looked up under its QE id"
 _QE_ID_DIGITS: Final = 32
+
+
+def expect_qe_id(qe_id: str) -> None:
+    """Raises `NotServed` (`zero-qe-id`): all that could not read theirs would be one machine."""
+    if is_zero(qe_id):
+        raise NotServed("zero-qe-id")
+
+
+def is_zero(qe_id: str) -> bool:
+    """Whether a QE id names no machine."""
+    return not qe_id.strip("0")
 
 
 class _Proven(NamedTuple):
@@ -99,7 +111,7 @@ class Machines:
             pce_id=platform.pce_id,
             encrypted_ppid=platform.encrypted_ppid,
             manifest=platform.manifest,
-            is_registered=platform.is_registered,
+            is_registered=bool(platform.is_registered),
         )
         reports: list[RawReport | None] = [one.raw for one in kept.raw_tcbs]
         if self.has_whole_sets or not reports:
@@ -163,18 +175,22 @@ class Machines:
             reports = sorted({one.raw for one in before} - {raw})
             if raw is not None:
                 reports = [*reports[: MAX_RAW_TCBS - 1], raw]
-            is_registered = machine.is_registered or (
-                kept is not None and kept.platform.is_registered
-            )
             holding = msgspec.structs.replace(
                 found.proven,
-                platform=msgspec.structs.replace(
-                    found.proven.platform, is_registered=is_registered
-                ),
+                platform=self._introduced(found.proven.platform, machine, kept),
                 raw_tcbs=self.selection.selected(found.proven, reports),
             )
             if self._store.platforms.replace(holding, kept):
                 return holding
+
+    def _introduced(self, proven: Platform, machine: Machine, kept: Holding | None) -> Platform:
+        """A machine, with who said that it has these ids; one that is looked up first, as seen now."""
+        if machine.is_registered:
+            return msgspec.structs.replace(proven, is_registered=True)
+        if kept is not None:
+            return msgspec.structs.replace(proven, is_registered=kept.platform.is_registered)
+        hour = self._upstream.clock().replace(minute=0, second=0, microsecond=0)
+        return msgspec.structs.replace(proven, is_registered=False, last_seen=hour)
 
     @staticmethod
     def _is_another(kept: Holding | None, ppid: bytes) -> bool:
@@ -182,8 +198,12 @@ class Machines:
         return kept is not None and bool(kept.certificates) and kept.certificates[0].ppid != ppid
 
     def _expect_vouched(self, machine: Machine, kept: Holding | None, *, is_told: bool) -> None:
-        """A registration wins over what anybody may have had looked up; nothing else over anything."""
-        wins = machine.is_registered and not (kept is not None and kept.platform.is_registered)
+        """A registration wins over what anybody may have had looked up; nothing else over anything.
+
+        Of whom it is not known who said so, somebody may have registered it.
+        """
+        is_looked_up = kept is None or kept.platform.is_registered is False
+        wins = machine.is_registered and is_looked_up
         if not is_told:
             self._upstream.tell(ABOUT, "other-machine", REPLACED if wins else REFUSED)
         if not wins:
@@ -214,7 +234,7 @@ class Machines:
                     self._upstream.note(of, ABOUT, cause)
                     refused = refused or NotServed(cause, where=error.where)
                     continue
-                self._upstream.succeeded(of)
+                self._upstream.succeeded(of, ABOUT)
                 if len(proven.certificates) < len(found.claimed.certificates):
                     self._upstream.note(of, ABOUT, "revoked")
                 # All that came are of one machine: that was proven, and revoked ones tell it too.

@@ -12,6 +12,8 @@ Source: `pccs-and-pcs-api.md` §1.4, 1.5, 2.1, 2.3.
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from dcap.api.parameters import HEX, malformed
 from dcap.api.pccs_admin import PlatformRecord, Queue, UpdateKind
 from dcap.errors import DcapError
@@ -29,7 +31,7 @@ from dcap.pccs.items import (
     TcbInfoKey,
     Update,
 )
-from dcap.pccs.machines import ABOUT, Machines
+from dcap.pccs.machines import ABOUT, Machines, expect_qe_id
 from dcap.pccs.mode import Rules
 from dcap.pccs.pck_lookup import Machine
 from dcap.pccs.platform_records import record_waiting, records_of
@@ -39,6 +41,8 @@ from dcap.pccs.upstream import Upstream
 
 #: Of a manifest, in bytes: Intel's PCCS keeps no more in MySQL, and real ones have some 20 KB a package.
 MAX_MANIFEST: Final = 65_535
+#: What Intel says to a manifest that no longer is the package's.
+_OUTDATED: Final = frozenset({"upstream-refused", "unregistered"})
 _BESIDE: Final = (
     "it came under a QE id that waits already, with another PPID or manifest: both wait"
 )
@@ -67,6 +71,7 @@ class Registrar:
         """
         rules = self._rules
         qe_id, pce_id = record.qe_id.upper(), record.pce_id.upper()
+        expect_qe_id(qe_id)
         manifest = _manifest(record.platform_manifest)
         ppid = bytes.fromhex(record.enc_ppid) if record.enc_ppid else None
         raw = None if manifest else RawReport(record.cpu_svn, record.pce_svn)
@@ -95,7 +100,7 @@ class Registrar:
                 return
             if version < 4:
                 raise NotServed("v3-ended")
-            self._machines.fetch(machine, raw, lambda: self._fetched(machine, raw))
+            self._fetch(machine, raw, is_adopted=manifest is None)
         if rules.fills_common and version > 3:
             self.fill_common(update, others)
 
@@ -157,6 +162,20 @@ class Registrar:
             return False
         answer = self._store.platforms.answer(known.qe_id, known.pce_id, raw.cpu_svn, raw.pce_svn)
         return answer is not None and answer.certificate is not None
+
+    def _fetch(self, machine: Machine, raw: RawReport | None, *, is_adopted: bool) -> None:
+        """By its manifest, if any. One of before that is refused now is forgotten: then by its PPID."""
+        try:
+            self._machines.fetch(machine, raw, lambda: self._fetched(machine, raw))
+        except NotServed as refusal:
+            may_be_outdated = is_adopted and machine.manifest is not None
+            has_ppid = any(machine.encrypted_ppid or b"")
+            if not (may_be_outdated and has_ppid and refusal.cause in _OUTDATED):
+                raise
+        else:
+            return
+        by_ppid = msgspec.structs.replace(machine, manifest=None)
+        self._machines.fetch(by_ppid, raw, lambda: self._fetched(by_ppid, raw))
 
     def _fetched(self, machine: Machine, raw: RawReport | None) -> Holding | None:
         """Whether another replica has fetched it meanwhile."""

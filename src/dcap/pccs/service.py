@@ -46,7 +46,7 @@ from dcap.pccs.items import (
     RootCrlKey,
     TcbInfoKey,
 )
-from dcap.pccs.machines import Machines
+from dcap.pccs.machines import Machines, expect_qe_id
 from dcap.pccs.mode import RULES, Mode
 from dcap.pccs.pck_lookup import Machine
 from dcap.pccs.policies import read_policy
@@ -59,6 +59,8 @@ from dcap.pccs.upstream import Upstream
 
 #: For so long rows of the queue stay that were handed out, or done with.
 DONE_WITH: Final = timedelta(days=30)
+#: For so long machines stay that were looked up, never registered, and ask no more.
+UNASKED: Final = timedelta(days=30)
 _DAY: Final = timedelta(days=1)
 _NUMBERED: Final = (TcbInfoKey, IdentityKey)
 
@@ -249,6 +251,7 @@ class PccsService:
     def _certificate_of(self, asked: PccsPckCertRequest) -> PckAnswer:
         """1. Known, and its raw TCB too. 2. Known, and the raw TCB is new: selected. 3. Looked up."""
         qe_id, pce_id = asked.qe_id.upper(), asked.pce_id.hex().upper()
+        expect_qe_id(qe_id)
         raw = RawReport.of(Tcb(asked.cpu_svn, asked.pce_svn))
         answer = self._answer(qe_id, pce_id, raw)
         if answer is not None and answer.certificate is not None:
@@ -312,12 +315,18 @@ class PccsService:
         return was_kept
 
     def tidy(self, at: datetime) -> int:
-        """Once a day: forget what nobody needs any more, and say how much that was."""
+        """Once a day: forget what nobody needs any more, and say how much that was.
+
+        Machines that were looked up only where they would be looked up again.
+        """
         last = self._tidied
         if last is not None and last <= at < last + _DAY:
             return 0
         self._tidied = at
-        return self.store.registrations.prune(at - DONE_WITH) + self.store.prune()
+        done = self.store.registrations.prune(at - DONE_WITH)
+        if self.rules.fetches_platforms:
+            done += self.store.platforms.prune(at - UNASKED)
+        return done + self.store.prune()
 
     def import_collaterals(self, body: bytes, version: int) -> Mapping[str, int]:
         """Import a file of collateral; how many of its pieces were left out, by kind and reason.

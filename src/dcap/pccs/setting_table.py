@@ -347,7 +347,8 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "cannot be, there are fewer, and the log says so.",
         "Clients beyond it are hung up on."),
     Setting("connections_per_address", "N", _whole(1, 1_000_000),
-        "Of those, from one address; the proxies of trusted_proxies have no such limit.",
+        "Of those, from one address, and never more than half of them; the proxies of trusted_proxies "
+        "have no such limit.",
         "Too small: machines behind one address are hung up on. Too large: one address takes them all."),
     Setting("misses", "N", _whole(1, 1_000_000),
         "Requests that wait for upstream, or in line for it, at once; more get 503. What is kept is "
@@ -357,10 +358,12 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "Of those, from one address.",
         "As above, for a rack behind one address."),
     Setting("threads", "N", _whole(1, 1024),
-        "Threads that deal with them.",
+        "Threads that deal with them. Who waits in line for one gets 503 after 15 s; with a token, as "
+        "machines that register have, after 120 s: its own patience counts.",
         "Too few: who waits for one upstream waits for who waits for another, slow one."),
     Setting("threads_per_address", "N", _whole(1, 1024),
-        "Of those, for one address; its other requests wait in line, and other addresses come first.",
+        "Of those, for one address where others wait, which come first; its other requests wait in "
+        "line. While no other address waits it may have up to 28, where that leaves 16 free.",
         "Too many: who asks for hundreds of things that upstream lacks delays everybody's."),
     Setting("rate", "N", _seconds(0, 1_000_000),
         "Requests that are not ready answers, a second from one address, after a burst; 0 is no limit. "

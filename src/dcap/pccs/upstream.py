@@ -71,6 +71,8 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     what: str
 
 
+#: What an incident of a machine is about: never which.
+PLATFORM: Final = "a platform"
 #: Causes that are a supplier's own fault, or of the way there: not of what it was asked for.
 FAULTS: Final = frozenset(
     {"wrong-key", "upstream-unreachable", "upstream-error", "forged", "clock"}
@@ -186,12 +188,12 @@ class Upstream:
     def note(self, of: Supplier, about: str, cause: str, error: DcapError | None = None) -> None:
         """Remember and report that a supplier failed."""
         # Only of items: an error about a machine could name it.
-        what = "" if error is None or about == "a platform" else error.what
+        what = "" if error is None or about == PLATFORM else error.what
         with self._lock:
             figures = self._figures[of.name]
             figures.causes[cause] += 1
             if cause in FAULTS:
-                figures.failing = cause
+                figures.failing[about == PLATFORM] = cause
         self.tell(about, cause, what, supplier=of.name)
 
     def tell(self, about: str, cause: str, what: str, *, supplier: str = OWN) -> None:
@@ -201,13 +203,16 @@ class Upstream:
             self.incidents.append(incident)
         self._report(incident)
 
-    def succeeded(self, of: Supplier) -> None:
-        """Count an answer that could be used."""
+    def succeeded(self, of: Supplier, about: str) -> None:
+        """Count an answer that could be used.
+
+        Whether it is about a machine or an item: what wants a key may fail while the rest does not.
+        """
         with self._lock:
             figures = self._figures[of.name]
             figures.fetched += 1
             figures.last_success = self.clock()
-            figures.failing = None
+            figures.failing.pop(about == PLATFORM, None)
 
     def health(self) -> tuple[SupplierHealth, ...]:
         """How the suppliers do, in order."""
@@ -219,7 +224,7 @@ class Upstream:
                     fetched=self._figures[one.name].fetched,
                     causes=dict(self._figures[one.name].causes),
                     last_success=self._figures[one.name].last_success,
-                    failing=self._figures[one.name].failing,
+                    failing=next(iter(self._figures[one.name].failing.values()), None),
                 )
                 for one in self.suppliers
             )
@@ -245,7 +250,7 @@ class Upstream:
             for of, item in candidates:
                 cause, why, kept = self._keep(item)
                 if kept is not None:
-                    self.succeeded(of)
+                    self.succeeded(of, key.text)
                     return kept
                 self.note(of, key.text, cause, why)
                 last = last or NotServed(cause, what="" if why is None else why.what)
@@ -299,7 +304,8 @@ class _Figures:
         self.fetched = 0
         self.causes: Counter[str] = Counter()
         self.last_success: datetime | None = None
-        self.failing: str | None = None
+        #: Whether about machines -> the fault of the last that was asked.
+        self.failing: dict[bool, str] = {}
 
 
 def is_of_tdx(key: Key) -> bool:

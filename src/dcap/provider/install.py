@@ -100,6 +100,13 @@ class Installation:
 
     def __init__(self, prefix: str, *, root: Path = Path("/")) -> None:
         self.root = Root(root)
+        if not prefix.startswith("/"):
+            raise ConfigError(
+                "plugin-prefix",
+                "it is a relative path: of this folder, or of the root?",
+                where=prefix,
+                mend=f"write it whole: --prefix {Path(prefix).absolute()}",
+            )
         place = self.root.look(prefix)
         if place.kind != "folder":
             raise ConfigError(
@@ -195,7 +202,10 @@ class Installation:
         return changes
 
     def uninstall(self, *, act: bool = True) -> list[Change]:
-        """Remove what was placed and is unchanged; restore what was set aside."""
+        """Remove what was placed and is unchanged; restore what was set aside.
+
+        The record stays while anything is set aside, so that it can be tried again.
+        """
         record = self.record
         if record is None:
             raise ConfigError(
@@ -206,7 +216,8 @@ class Installation:
             )
         try:
             changes = [*self._remove(record, act=act), *self._give_back(record, act=act)]
-            if act:
+            kept = (self.folder / f"{ASIDE}{one.name}" for one in record.aside)
+            if act and not any(map(_is_there, kept)):
                 (self.folder / RECORD).unlink()
         except OSError as error:
             raise _unwritable(self.folder, error) from None
@@ -228,8 +239,10 @@ class Installation:
         for one in record.aside:
             if not _is_there(self.folder / f"{ASIDE}{one.name}"):
                 continue
-            if act and _is_there(self.folder / one.name):
-                yield self._change("left", f"{ASIDE}{one.name}", "its place is taken")
+            path = self.folder / one.name
+            if _is_there(path) and (act or not record.is_ours(path)):
+                why = f"its place is taken: remove {one.name}, and uninstall again"
+                yield self._change("left", f"{ASIDE}{one.name}", why)
                 continue
             yield self._change("restored", one.name)
             if act:

@@ -56,10 +56,15 @@ def default_socket(environ: Mapping[str, str]) -> Path:
 
 
 def trust_of(settings: Settings) -> "Trust":
-    """Whom to trust. Raises `ConfigError` (`test-root`)."""
+    """Whom to trust. Raises `ConfigError` (`test-root`, `network-ca`)."""
     from dcap.provider.callers import Trust  # noqa: PLC0415 - slow to load
     from dcap.verification.anchors import INTEL_SGX_ROOT  # noqa: PLC0415
 
+    if settings.ca is not None:
+        from dcap.transport import Network  # noqa: PLC0415 - only where it is given
+
+        # Read now and not only when it is needed: a process that cannot serve does not start.
+        Network(ca=settings.ca, environ={}).handler("https://localhost")
     anchor = INTEL_SGX_ROOT if settings.test_root is None else _test_root(settings.test_root)
     return Trust(anchor=anchor, ca=settings.ca, cache=settings.cache)
 

@@ -21,7 +21,7 @@ _CONFLICT: Final = "to avoid conflicts, uninstall the plugins that you don't nee
 # fmt: off
 PROBLEMS: Final[Mapping[str, Row]] = {
     "plugins-none": (
-        "no quote provider is installed; programs that need one fail: {who}",
+        "no quote provider is installed; who needs one does without, or fails: {who}",
         "`dcap provider install`, or the package of Intel's or Azure's (dcap itself needs none)"),
     "plugins-differ": (
         "programs of one host load different plugins: {pairs}", _CONFLICT),

@@ -9,7 +9,7 @@
     qcnl:FILE       such a configuration               URL       a PCCS by its base, or Intel's PCS
     PATH            a folder of saved answers, a bundle, or dcap-qvl's JSON
     plugin          the quote provider library (libdcap_quoteprov.so) that Conclave would load, in a
-                    process of its own; `bundled` where none is installed
+                    process of its own; `bundled` where none is installed, or where it is dcap's
     plugin:PATH     that one                           bundled   dcap's own client, as without a name
 
 Without names: `$DCAP_SOURCE` (commas between them), else the QCNL configuration where there is one

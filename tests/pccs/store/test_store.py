@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import msgspec
 import pytest
+from sqlalchemy import update
 
 from dcap.pccs.items import (
     CrlKey,
@@ -19,6 +20,7 @@ from dcap.pccs.items import (
 from dcap.pccs.store.collateral import Standing
 from dcap.pccs.store.platforms import MAX_RAW_TCBS
 from dcap.pccs.store.registrations import BESIDE
+from dcap.pccs.store.schema import PLATFORMS
 from dcap.pccs.store.store import Store
 from pccs.store.samples import (
     AT,
@@ -267,6 +269,21 @@ def test_when_certificates_expire_and_who_named_the_machine_is_kept(store: Store
     assert not store.platforms.set_registered(qe_id(9), "0000")
     known = {one.platform.qe_id: one.platform.is_registered for one in store.platforms.each()}
     assert known == {qe_id(0): False, qe_id(1): True, qe_id(2): False}
+
+
+def test_who_was_looked_up_and_asks_no_more_is_forgotten(store: Store) -> None:
+    """Neither who is registered, nor of whom that or the last request is not known."""
+    store.platforms.put(*map(holding, range(5)))
+    store.platforms.saw([(qe_id(number), "0000") for number in range(4)], AT)
+    store.platforms.saw([(qe_id(1), "0000")], AT + timedelta(days=1))
+    assert store.platforms.set_registered(qe_id(2), "0000")
+    with store.database.engine.begin() as connection:
+        older = update(PLATFORMS).where(PLATFORMS.c.qe_id == qe_id(3))
+        connection.execute(older.values(is_registered=None))
+    assert store.platforms.prune(AT) == 0
+    assert store.platforms.prune(AT + timedelta(days=1)) == 1
+    left = [one.platform.qe_id for one in store.platforms.each()]
+    assert left == [qe_id(number) for number in range(1, 5)]
 
 
 def test_a_manifest_is_adopted(store: Store) -> None:

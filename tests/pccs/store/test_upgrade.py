@@ -181,7 +181,7 @@ def test_the_second_version_is_reached_from_any_part_of_it(url: str, done: int) 
         platform = store.platforms.get(qe_id(0), "0000")
         assert platform is not None
         assert (platform.last_seen, platform.expires) == (None, None)
-        assert not platform.is_registered
+        assert platform.is_registered is None
         store.platforms.saw([(qe_id(0), "0000")], AT)
         assert (store.platforms.get(qe_id(0), "0000") or platform).last_seen == AT
         for state in STATES:  # in place of the row that the first version wrote

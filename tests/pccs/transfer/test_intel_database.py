@@ -144,7 +144,7 @@ def test_more_machines_than_a_page_come_over(
     for table in ("platforms", "pck_cert"):
         columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
         rest = ", ".join(columns[1:])
-        for number in range(450):
+        for number in range(1, 451):
             connection.execute(
                 f"INSERT INTO {table} SELECT printf('%032X', {number}), {rest} FROM {table} "
                 "WHERE length(qe_id) = 32 AND qe_id NOT LIKE '00000%'"

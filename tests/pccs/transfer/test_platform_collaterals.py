@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 from dcap.errors import DcapError, FormatError
 from dcap.pccs.items import (
@@ -362,7 +363,7 @@ def _many(content: dict[str, Any]) -> None:
     (one,) = (c for c in content["collaterals"]["pck_certs"] if len(c["certs"]) > 1)
     content["platforms"] = []
     content["collaterals"]["pck_certs"] = [
-        {**one, "certs": one["certs"][:1], "qe_id": f"{number:032X}"} for number in range(500)
+        {**one, "certs": one["certs"][:1], "qe_id": f"{number:032X}"} for number in range(1, 501)
     ]
 
 
@@ -371,7 +372,7 @@ def test_more_machines_than_a_batch_are_all_kept(simulated: World, store: Store)
     data = changed(file_of(simulated, simulated.platform("multi")), _many)
     assert imported(store, simulated, data).kept["platform"] == 500
     assert [one.platform.qe_id for one in store.platforms.each()] == [
-        f"{number:032X}" for number in range(500)
+        f"{number:032X}" for number in range(1, 501)
     ]
 
 
@@ -616,6 +617,45 @@ def test_a_file_gives_no_machine_the_certificates_of_another(
     after = store.platforms.holding(*names)
     assert after is not None
     assert after.certificates[0].ppid != before.certificates[0].ppid
+
+
+def test_a_machine_of_an_older_store_is_not_replaced_by_a_file(
+    simulated: World, whole: bytes, store: Store
+) -> None:
+    """Who named it was not noted then: somebody may have registered it."""
+    imported(store, simulated, whole)
+    with store.database.engine.begin() as connection:
+        connection.execute(text("UPDATE dcap_platforms SET is_registered = NULL"))
+    report = imported(store, simulated, swapped(whole))
+    assert report.reasons["platform"] == {OTHER_MACHINE: 2}
+
+
+@pytest.mark.parametrize("replace_machines", [False, True])
+def test_of_two_machines_under_one_qe_id_a_file_brings_neither(
+    simulated: World, store: Store, replace_machines: bool
+) -> None:
+    """Nobody can say which of them has it, and the last does not win."""
+    alone = simulated.platform("alone")
+    document = json.loads(file_of(simulated, *simulated.platforms.values()))
+    for rows in (document["platforms"], document["collaterals"]["pck_certs"]):
+        rows[1]["qe_id"] = rows[0]["qe_id"]
+    data = json.dumps(document).encode()
+    report = imported(store, simulated, data, replace_machines=replace_machines)
+    assert report.reasons["platform"] == {OTHER_MACHINE: 2}
+    kept = [one.platform.qe_id for one in store.platforms.each()]
+    assert kept == [alone.qe_id.hex().upper()]
+
+
+def test_a_file_with_an_all_zero_qe_id_brings_all_others(
+    simulated: World, whole: bytes, store: Store
+) -> None:
+    """It names no machine."""
+    (name, _) = names_of(simulated, "multi")
+    report = imported(
+        store, simulated, re.sub(name.encode(), b"0" * 32, whole, flags=re.IGNORECASE)
+    )
+    assert report.reasons["platform"] == {"zero-qe-id": 1}
+    assert report.kept["platform"] == 1
 
 
 def test_who_waits_for_what_a_file_brings_leaves_the_queue(

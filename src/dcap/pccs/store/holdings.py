@@ -177,6 +177,6 @@ def platform_of(row: Row[Any]) -> Platform:
         encrypted_ppid=row.encrypted_ppid,
         manifest=row.manifest,
         last_seen=row.last_seen,
-        is_registered=bool(row.is_registered),
+        is_registered=row.is_registered,
         expires=row.expires,
     )

@@ -240,6 +240,24 @@ class Platforms:
 
         return self._database.write(act, "platforms")
 
+    def prune(self, before: datetime) -> int:
+        """Forget those that were looked up and never registered, and last asked before an instant.
+
+        Of whom it is not known who named it, or when it asked, it stays. Gives how many.
+        """
+        unasked = select(PLATFORMS.c.id).where(
+            PLATFORMS.c.last_seen < before, PLATFORMS.c.is_registered.is_(False)
+        )
+
+        def act(connection: Connection) -> int:
+            ids = connection.scalars(unasked).all()
+            forget(connection, ids)
+            return len(ids)
+
+        if not self._database.read(lambda connection: connection.scalars(unasked.limit(1)).all()):
+            return 0
+        return self._database.write(act, "platforms")
+
     def each(self, fmspcs: Sequence[bytes] | None = None) -> Iterator[Holding]:
         """Every machine (of these FMSPCs), with its raw TCBs and without its certificates.
 

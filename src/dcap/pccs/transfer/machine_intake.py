@@ -23,6 +23,7 @@ from dcap.formats.pck_selection import select as select_tcb
 from dcap.pccs.causes import CAUSES
 from dcap.pccs.issuers import ca_of_chain
 from dcap.pccs.items import Ca, Holding, PckCertificate, PckCrlKey, RawReport, RawTcb
+from dcap.pccs.machines import is_zero
 from dcap.pccs.pck_proof import Claimed, prove_platform
 from dcap.pccs.selection import levels_of
 from dcap.pccs.store.holdings import Packed, pack_holdings
@@ -40,11 +41,13 @@ from dcap.verification.signature import Signatures
 _BATCH: Final = 480
 #: Of a batch, so many are one thread's work at a time.
 _SHARE: Final = 16
+ZERO_QE_ID: Final = "zero-qe-id"
+_DISPUTED: Final = "two machines come under this QE id, and neither is kept"
 
 #: Of machines that are kept: the raw TCBs that are known, and the PPID, where one may not replace them.
 _Known: TypeAlias = dict[tuple[str, str], tuple[RawReport, ...]]
 _Others: TypeAlias = dict[tuple[str, str], bytes]
-_Outcome: TypeAlias = tuple[Packed | None, list[LeftOut]]
+_Outcome: TypeAlias = tuple[Packed | None, list[LeftOut], bytes]
 
 
 class MachineIntake:
@@ -74,6 +77,8 @@ class MachineIntake:
         self._levels: dict[bytes, tuple[Tcb, ...] | None] = {}
         self._pck_crls: dict[Ca, bytes | None] = {}
         self._signatures = Signatures()
+        self._ppids: dict[tuple[str, str], bytes] = {}
+        self._disputed: set[tuple[str, str]] = set()
 
     def prove(self, claims: Iterable[MachineClaim | LeftOut], threads: int) -> None:
         """Prove them, a batch at a time: what is not proven yet need not be in memory.
@@ -86,10 +91,24 @@ class MachineIntake:
                 others = {} if self._replace_machines else self._standing_machines(known)
                 shares = [(share, known, others) for share in batches(batch, _SHARE)]
                 for outcome in pool.map(self._prove_share, shares):
-                    for packed, remarks in outcome:
+                    for packed, remarks, ppid in outcome:
                         self.left_out += remarks
                         if packed is not None:
-                            self.proven.append(packed)
+                            self._take_in(packed, ppid)
+        self._leave_out_disputed()
+
+    def _take_in(self, packed: Packed, ppid: bytes) -> None:
+        machine = _names(packed)
+        if self._ppids.setdefault(machine, ppid) != ppid:
+            self._disputed.add(machine)
+        self.proven.append(packed)
+
+    def _leave_out_disputed(self) -> None:
+        """Of two machines under the same ids nobody can say which has them: none of them is kept."""
+        if self._disputed:
+            disputed = [one for one in self.proven if _names(one) in self._disputed]
+            self.proven = [one for one in self.proven if _names(one) not in self._disputed]
+            self.left_out += [LeftOut("platform", "", OTHER_MACHINE, _DISPUTED)] * len(disputed)
 
     def _prove_share(self, share: tuple[Sequence[MachineClaim], _Known, _Others]) -> list[_Outcome]:
         claims, known, others = share
@@ -113,12 +132,12 @@ class MachineIntake:
         return known
 
     def _standing_machines(self, known: _Known) -> _Others:
-        """The PPIDs of those that are kept, and were registered: of others anybody may have said so."""
+        """The PPIDs of those that are kept, but for those that anybody may have had looked up."""
         statement = (
             select(PLATFORMS.c.qe_id, PLATFORMS.c.pce_id, PCK_CERTIFICATES.c.packed)
             .join(PCK_CERTIFICATES, PCK_CERTIFICATES.c.platform_id == PLATFORMS.c.id)
             .where(PLATFORMS.c.qe_id.in_({qe_id for qe_id, _ in known}))
-            .where(PLATFORMS.c.is_registered)
+            .where(PLATFORMS.c.is_registered.is_not(False))
         )
         rows = self._store.database.read(lambda connection: connection.execute(statement).all())
         return {
@@ -130,16 +149,19 @@ class MachineIntake:
     def _prove_machine(self, claim: MachineClaim, known: _Known, others: _Others) -> _Outcome:
         """A machine, packed, without what takes room; or why it is left out."""
         claimed = claim.claimed
+        if is_zero(claimed.qe_id):
+            return None, [LeftOut("platform", "", ZERO_QE_ID, CAUSES[ZERO_QE_ID].what)], b""
         try:
             holding = self._proven_machine(claimed)
         except Forged as error:
             if self._strict:
                 raise
-            return None, [LeftOut("platform", "", error.finding, error.what)]
+            return None, [LeftOut("platform", "", error.finding, error.what)], b""
         standing = others.get((holding.platform.qe_id, holding.platform.pce_id))
         (first, *_) = claimed.certificates
-        if standing not in (None, PckCertificate.read(*first).ppid):
-            return None, [LeftOut("platform", "", OTHER_MACHINE, CAUSES["other-machine"].what)]
+        ppid = PckCertificate.read(*first).ppid
+        if standing not in (None, ppid):
+            return None, [LeftOut("platform", "", OTHER_MACHINE, CAUSES["other-machine"].what)], b""
         lost = len(claimed.certificates) - len(holding.certificates)
         before = known.get((holding.platform.qe_id, holding.platform.pce_id), ())
         raw_tcbs, remarks = self._reached(holding, claim, before, lost=lost)
@@ -148,7 +170,7 @@ class MachineIntake:
         holding = msgspec.structs.replace(holding, platform=platform, raw_tcbs=raw_tcbs)
         (packed,) = pack_holdings([holding]).values()
         bare = msgspec.structs.replace(holding, certificates=())
-        return packed._replace(holding=bare), remarks
+        return packed._replace(holding=bare), remarks, ppid
 
     def _proven_machine(self, claimed: Claimed) -> Holding:
         """The machine without what is revoked, which may be every certificate. Raises `Forged`."""
@@ -221,3 +243,8 @@ class MachineIntake:
         if fmspc not in self._levels:
             self._levels[fmspc] = levels_of(fmspc, self._items.newest)
         return self._levels[fmspc]
+
+
+def _names(packed: Packed) -> tuple[str, str]:
+    platform = packed.holding.platform
+    return platform.qe_id, platform.pce_id

@@ -74,7 +74,8 @@ static quote3_error_t ask(struct request *request, struct answer *answer, int64_
 static const char *meaning_of(quote3_error_t code) {
     switch (code) {
     case QL_SERVICE_TIMEOUT:
-        return "the provider process did not answer in time ($DCAP_PROVIDER_TIMEOUT_MS, 30000)";
+        return "the provider process did not answer in time ($DCAP_PROVIDER_TIMEOUT_MS; "
+               "30000 without it)";
     case QL_ERROR_MESSAGE_PARSING:
         return "what the provider process said is no answer; is it of another version?";
     case QL_ERROR_OUT_OF_MEMORY:
