@@ -1,10 +1,11 @@
 """What a store keeps, and what it answers: the same in every database."""
 
+from contextlib import closing
 from datetime import timedelta
 
 import msgspec
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
 
 from dcap.pccs.items import (
     CrlKey,
@@ -18,6 +19,7 @@ from dcap.pccs.items import (
     TcbInfoKey,
 )
 from dcap.pccs.store.collateral import Standing
+from dcap.pccs.store.database import Database
 from dcap.pccs.store.platforms import MAX_RAW_TCBS
 from dcap.pccs.store.registrations import BESIDE
 from dcap.pccs.store.schema import PLATFORMS
@@ -476,3 +478,19 @@ def test_chains_that_nothing_goes_with_are_pruned(store: Store) -> None:
     assert store.prune() == 1
     assert kept(store) == holding(chain=b"third")
     assert kept(store, 1) == holding(1)
+
+
+@pytest.mark.parametrize("road", ["read", "read_row"])
+def test_a_connection_that_died_while_nobody_used_it_is_replaced(url: str, road: str) -> None:
+    """Whichever way it is asked next, the answer comes by another; no driver's error leaves."""
+    if url.startswith("sqlite"):
+        pytest.skip("a file has no connection that could die")
+    with closing(Database.at(url)) as database:
+        ask = getattr(database, road)
+        assert ask(lambda connection: connection.scalar(text("SELECT 1"))) == 1
+        idle = database.engine.raw_connection()
+        driver = idle.driver_connection
+        idle.close()
+        assert driver is not None
+        driver.close()
+        assert ask(lambda connection: connection.scalar(text("SELECT 2"))) == 2

@@ -67,6 +67,7 @@ class Database:
         #: no way to go, and MySQL's would be told of it each time.
         alone = {"isolation_level": "AUTOCOMMIT"} if dialect == "postgresql" else {}
         self._single = engine.execution_options(**alone)
+        self._driver_error: type[Exception] = engine.dialect.loaded_dbapi.Error
 
     @classmethod
     def at(cls, url: str) -> "Database":
@@ -175,6 +176,9 @@ class Database:
         with self.errors():
             try:
                 return attempt()
+            except self._driver_error:
+                # A connection died in the pool: setting it up, SQLAlchemy hands on what the driver says.
+                self.engine.dispose()
             except DBAPIError as error:
                 if not (error.connection_invalidated or failure_of(error)[0] is Failure.DEADLOCK):
                     raise
@@ -192,6 +196,8 @@ class Database:
             raise self.error(Failure.BUSY, "") from None
         except SQLAlchemyError as error:
             raise self.error(*failure_of(error)) from None
+        except self._driver_error:
+            raise self.error(Failure.GONE, "") from None
 
     def error(self, failure: Failure, detail: str) -> ConfigError | Unavailable:
         """A failure as an error of ours."""
