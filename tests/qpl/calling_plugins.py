@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -79,9 +80,16 @@ class Files:
 
 def children() -> set[str]:
     """The processes that are ours, dead ones that nobody waited for too."""
-    found = Path(f"/proc/self/task/{os.getpid()}/children")
-    threads = Path("/proc/self/task").iterdir()
-    return {child for task in threads for child in (task / found.name).read_text().split()}
+    found: set[str] = set()
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread of another test has ended
+            found.update((task / "children").read_text().split())
+    return found
+
+
+def nothing_stays(before: tuple[set[str], int]) -> bool:
+    """No process and no descriptor more than before; other tests' threads may still close theirs."""
+    return comes(lambda: children() == before[0] and descriptors() <= before[1])
 
 
 def descriptors() -> int:
