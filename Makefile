@@ -34,8 +34,16 @@ types: .venv/.dev ## mypy, strict, over the package and the typing tests
 contracts: .venv/.dev ## the floors and what they may import
 	$(BIN)/lint-imports
 
+# Hundreds of real processes share the machine with the tests: what fails there is run once more alone,
+# and has to pass then. It is said aloud, and wants mending all the same.
+define tests
+$(1) -m pytest -n $(JOBS) || { \
+	  echo "FAILED among all the others; once more, alone:"; \
+	  $(1) -m pytest --last-failed --last-failed-no-failures none; }
+endef
+
 test: .venv/.dev ## the tests
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(call tests,$(BIN)/python)
 
 test-newest: ## the tests under the newest Python installed
 ifeq ($(NEWEST),)
@@ -44,7 +52,7 @@ else
 	@test -e .venv-newest/.dev || { "$(NEWEST)" -m venv .venv-newest && \
 	  .venv-newest/bin/python -m pip install -q --upgrade "pip>=25.1" && \
 	  .venv-newest/bin/python -m pip install -q -e . --group dev && touch .venv-newest/.dev; }
-	.venv-newest/bin/python -m pytest -n $(JOBS)
+	$(call tests,.venv-newest/bin/python)
 endif
 
 docs: .venv/.dev ## write the generated reference pages
