@@ -47,11 +47,15 @@ def altered(archive: Path, change: Callable[[dict[str, Any]], None]) -> None:
 def restored(tmp_path: Path, archive: Path, rig: Rig) -> Store:
     """A new store of an archive."""
     store = Store.open(f"sqlite:///{tmp_path}/restored.db")
-    restore(
-        store,
-        archive,
-        lambda values: proven_values(values, at=rig.clock(), anchor=anchor_of(rig.world)),
-    )
+    try:
+        restore(
+            store,
+            archive,
+            lambda values: proven_values(values, at=rig.clock(), anchor=anchor_of(rig.world)),
+        )
+    except BaseException:
+        store.close()
+        raise
     return store
 
 
