@@ -7,6 +7,7 @@
     │   └── Unavailable        the source did not answer
     ├── VerificationError      the evidence is false; carries the findings that say so
     ├── Rejected               a result was required to be accepted and is not
+    ├── AttesterError          this machine makes no evidence: a device, daemon, right is missing
     └── ConfigError            what a person wrote (policy, flag, file) cannot be obeyed
 
 A bad quote is a *result* (`AttestationResult`), not an exception; these are raised where no result can
@@ -113,6 +114,12 @@ class Rejected(DcapError):  # noqa: N818 - the verdict's own word
     def __init__(self, code: str, what: str, *, result: object, mend: str = "") -> None:
         super().__init__(code, what, mend=mend)
         self.result = result
+
+
+class AttesterError(DcapError):
+    """What this machine should offer (device, daemon, library, right) does not make evidence."""
+
+    exit_status = 7
 
 
 class ConfigError(DcapError):

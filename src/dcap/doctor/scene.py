@@ -1,0 +1,52 @@
+"""The machine as the doctor sees it: a root, an environment, an account, a clock. All are arguments.
+
+A scratch root stands for a machine of any kind, so that what is wrong can be set up by hand: devices are
+then plain files, processes are folders of `/proc`, units and packages the files that say so. Not here:
+any judgement (`finding` and the checks).
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from dcap.qpl.discovery_root import Root
+from dcap.sources.need import MachineNeed
+from dcap.verification.anchors import INTEL_SGX_ROOT, TrustAnchor
+
+Role: TypeAlias = Literal["attester", "verifier", "pccs"]
+ROLES: tuple[Role, ...] = ("attester", "verifier", "pccs")
+
+
+class Account(msgspec.Struct, frozen=True):
+    """Who runs the programs that attest or verify: of the shell, or of a service."""
+
+    name: str
+    uid: int
+    groups: frozenset[int]
+    home: str
+
+
+class Scene(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a check may look at.
+
+    `roles` are what this machine is to be; `environ` is the shell's. `clock` is this machine's time.
+    `timeout` bounds each step over the network, in seconds; with `offline` none is taken.
+    """
+
+    root: Root
+    environ: Mapping[str, str]
+    account: Account
+    roles: frozenset[Role]
+    clock: Callable[[], datetime]
+    anchor: TrustAnchor = INTEL_SGX_ROOT
+    timeout: float = 1.0
+    offline: bool = False
+    #: What identifies this machine to a cache, where it is known; a quote of it, where there is one.
+    machine: MachineNeed | None = None
+    quote: bytes | None = None
+
+    def wants(self, *roles: Role) -> bool:
+        """Whether the machine is to be one of these."""
+        return not self.roles.isdisjoint(roles)
