@@ -1,6 +1,6 @@
 """How fast `dcap pccs import` takes in machines, every certificate verified, and where the time goes.
 
-    python benchmarks/pccs_import.py [--machines 1000] [--certificates 10] [--threads 1 2 4]
+    python benchmarks/pccs_import.py [--machines 1000] [--certificates 10] [--processes 0 2]
 
 A `platform_collaterals.json` of a simulated world into an empty SQLite store: reading, proof, selection,
 and the one transaction. Beside it what cannot be saved: the ECDSA verifications alone, and the parts
@@ -140,14 +140,14 @@ def parts(data: bytes, anchor: TrustAnchor) -> None:
     tell("packing", machines, *timed(lambda: [pack_holdings([one]) for one in proven]))
 
 
-def measure(file: Path, root: Path, threads: list[int]) -> int:
+def measure(file: Path, root: Path, processes: list[int]) -> int:
     """In a process that has seen nothing but the file."""
     data = file.read_bytes()
     world_root = Certificate.parse_chain(root.read_bytes())[0]
     anchor = TrustAnchor.insecure_test_root(world_root)
     machines = len(PlatformCollaterals.parse(data).records())
     best = 0.0
-    for number in threads:
+    for number in processes:
         with (
             tempfile.TemporaryDirectory() as folder,
             Store.open(f"sqlite:///{folder}/s.db") as store,
@@ -155,13 +155,13 @@ def measure(file: Path, root: Path, threads: list[int]) -> int:
 
             def act(store: Store = store, number: int = number) -> None:
                 report = import_platform_collaterals(
-                    store, data, at=AT, anchor=anchor, threads=number
+                    store, data, at=AT, anchor=anchor, processes=number
                 )
                 assert report.kept["platform"] == machines
                 assert report.complete
 
             wall, cpu = timed(act)
-        tell(f"import, {number} threads", machines, wall, cpu)
+        tell(f"import, {number} more processes", machines, wall, cpu)
         best = max(best, machines / wall)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{'peak memory, the file included':<34} {peak:9.0f} MB")
@@ -175,11 +175,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--machines", type=int, default=1000)
     parser.add_argument("--certificates", type=int, default=10)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--processes", type=int, nargs="+", default=[0, 2])
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.file:
-        return measure(given.file, given.file.with_suffix(".pem"), given.threads)
+        return measure(given.file, given.file.with_suffix(".pem"), given.processes)
     world = World("benchmark", AT)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "platform_collaterals.json"
@@ -191,8 +191,8 @@ def main() -> int:
             f"{os.cpu_count()} cores, load {load:.1f}, Python {sys.version.split()[0]}\n",
             flush=True,
         )
-        threads = [str(number) for number in given.threads]
-        again = [sys.executable, __file__, "--file", str(file), "--threads", *threads]
+        processes = [str(number) for number in given.processes]
+        again = [sys.executable, __file__, "--file", str(file), "--processes", *processes]
         return subprocess.run(again, check=False).returncode
 
 

@@ -134,11 +134,15 @@ def _take(
     replace_machines: bool,
 ) -> "Report":
     from dcap.pccs.client.files import read_whole  # noqa: PLC0415
+    from dcap.pccs.transfer.provers import processes_here  # noqa: PLC0415
 
+    processes = processes_here()
     if database_of_intel is not None:
         from dcap.pccs.transfer.intel_database import import_intel_database  # noqa: PLC0415
 
-        return import_intel_database(store, database_of_intel, at=at, anchor=anchor)
+        return import_intel_database(
+            store, database_of_intel, at=at, anchor=anchor, processes=processes
+        )
     assert path is not None
     place = Path(path)
     if not place.is_dir():
@@ -150,7 +154,12 @@ def _take(
         data = read_whole(place, MAX_SIZE)
         if _is_of_intel(data):
             return import_platform_collaterals(
-                store, data, at=at, anchor=anchor, replace_machines=replace_machines
+                store,
+                data,
+                at=at,
+                anchor=anchor,
+                processes=processes,
+                replace_machines=replace_machines,
             )
     from dcap.pccs.transfer.directories import import_directory  # noqa: PLC0415
 

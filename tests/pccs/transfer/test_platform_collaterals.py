@@ -367,10 +367,13 @@ def _many(content: dict[str, Any]) -> None:
     ]
 
 
-def test_more_machines_than_a_batch_are_all_kept(simulated: World, store: Store) -> None:
+@pytest.mark.parametrize("processes", [0, 1])
+def test_more_machines_than_a_batch_are_all_kept(
+    simulated: World, store: Store, processes: int
+) -> None:
     """None is lost between one batch and the next, and each is itself, in its order."""
     data = changed(file_of(simulated, simulated.platform("multi")), _many)
-    assert imported(store, simulated, data).kept["platform"] == 500
+    assert imported(store, simulated, data, processes=processes).kept["platform"] == 500
     assert [one.platform.qe_id for one in store.platforms.each()] == [
         f"{number:032X}" for number in range(1, 501)
     ]

@@ -17,6 +17,7 @@ import msgspec
 
 from dcap.api.pccs_admin import PlatformRecord
 from dcap.api.pcs_responses import write_chain
+from dcap.api.platform_list import members
 from dcap.formats.certificate import Certificate
 from dcap.formats.pck_extensions import PckExtensions
 from dcap.formats.tcb_info import WireTcbV2
@@ -34,7 +35,6 @@ from dcap.pccs.items import (
     TcbInfoKey,
     Version,
 )
-from dcap.pccs.transfer.platform_list import members
 from dcap.pccs.transfer.report import NO_PLACE, OTHER_CHAIN, LeftOut
 from dcap.pccs.transfer.wire import (
     IDENTITIES,

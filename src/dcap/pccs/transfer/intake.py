@@ -15,7 +15,6 @@ Source: `pccs-and-pcs-api.md` §2.4, §4.3, §7.
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
 
 from sqlalchemy import Connection
 
@@ -34,9 +33,6 @@ from dcap.pccs.transfer.machine_intake import MachineIntake
 from dcap.pccs.transfer.report import EXPIRED, OLDER, LeftOut, Report, report_of
 from dcap.verification.anchors import TrustAnchor
 
-#: Signatures are checked without the interpreter's lock.
-THREADS: Final = 4
-
 
 def take_in(
     store: Store,
@@ -45,22 +41,22 @@ def take_in(
     at: datetime,
     anchor: TrustAnchor,
     strict: bool,
-    threads: int = THREADS,
+    processes: int = 0,
     replace_machines: bool = False,
 ) -> Report:
     """Prove the claims, and keep what proves. Raises `Forged`, `FormatError`, `Unavailable`.
 
     Certificates of another machine take the place of those that are kept under its QE id only where
     nobody registered these, or with `replace_machines`; else they are left out, by a strict intake too.
-    The claims are read once. Until the transaction nothing changes; what is proven waits in memory,
-    some 6 KB a machine.
+    With `processes`, so many help where the machines are many. The claims are read once. Until the
+    transaction nothing changes; what is proven waits in memory, some 6 KB a machine.
     """
     items = ItemIntake(store, at=at, anchor=anchor, strict=strict)
     items.prove(list(sorted_out(claims.items, items.left_out)))
     machines = MachineIntake(
         store, items, at=at, anchor=anchor, strict=strict, replace_machines=replace_machines
     )
-    machines.prove(claims.machines, threads)
+    machines.prove(claims.machines, processes)
     left_out: list[LeftOut] = []
     registrations = list(sorted_out(claims.registrations, left_out))
     policies = list(sorted_out(claims.policies, left_out))

@@ -57,7 +57,7 @@ from dcap.pccs.items import (
 from dcap.pccs.pck_proof import Claimed
 from dcap.pccs.store.store import Store
 from dcap.pccs.transfer.claims import Claims, MachineClaim
-from dcap.pccs.transfer.intake import THREADS, take_in
+from dcap.pccs.transfer.intake import take_in
 from dcap.pccs.transfer.intel_rows import (
     Row,
     blob,
@@ -98,7 +98,7 @@ def import_intel_database(
     *,
     at: datetime,
     anchor: TrustAnchor,
-    threads: int = THREADS,
+    processes: int = 0,
 ) -> Report:
     """Take over what proves. `place` is the file of SQLite, or a database's URL.
 
@@ -110,7 +110,7 @@ def import_intel_database(
         with _errors(engine), engine.connect() as connection:
             database = IntelDatabase(connection)
             return take_in(
-                store, database.claims(at), at=at, anchor=anchor, strict=False, threads=threads
+                store, database.claims(at), at=at, anchor=anchor, strict=False, processes=processes
             )
     finally:
         engine.dispose()

@@ -1,18 +1,17 @@
-"""Machines of an import, proven side by side, and which certificate each of their raw TCBs reaches.
+"""Machines of an import: which of the proven are kept, and which certificate each raw TCB reaches.
 
     machines = MachineIntake(store, items, at=…, anchor=…, strict=True, replace_machines=False)
-    machines.prove(claims, threads)     # machines.proven, machines.left_out
+    machines.prove(claims, processes)   # machines.proven, machines.left_out
 
 They are judged under the lists and TCB infos of the same import (`item_intake`) or of the store, of
-these the newer. Not here: the transaction (`intake`).
+these the newer. Not here: the proofs (`provers`), the transaction (`intake`).
 
 Source: `pccs-and-pcs-api.md` §2.4, §4.3, §7.
 """
 
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, get_args
 
 import msgspec
 from sqlalchemy import select
@@ -21,33 +20,28 @@ from dcap.errors import FormatError
 from dcap.formats.pck_selection import Tcb
 from dcap.formats.pck_selection import select as select_tcb
 from dcap.pccs.causes import CAUSES
-from dcap.pccs.issuers import ca_of_chain
-from dcap.pccs.items import Ca, Holding, PckCertificate, PckCrlKey, RawReport, RawTcb
+from dcap.pccs.items import Ca, PckCrlKey, RawReport, RawTcb
 from dcap.pccs.machines import is_zero
-from dcap.pccs.pck_proof import Claimed, prove_platform
 from dcap.pccs.selection import levels_of
-from dcap.pccs.store.holdings import Packed, pack_holdings
+from dcap.pccs.store.holdings import Packed
 from dcap.pccs.store.packing import unpack
 from dcap.pccs.store.rows import batches
 from dcap.pccs.store.schema import PCK_CERTIFICATES, PLATFORMS, RAW_TCBS
 from dcap.pccs.store.store import Store
 from dcap.pccs.transfer.claims import MachineClaim, sorted_out
 from dcap.pccs.transfer.item_intake import ItemIntake
+from dcap.pccs.transfer.provers import Answers, Proof, Provers, Terms
 from dcap.pccs.transfer.report import NO_CERTIFICATE, OTHER_MACHINE, REVOKED, LeftOut
-from dcap.pccs.trust import Forged, Revoked
+from dcap.pccs.trust import Forged
 from dcap.verification.anchors import TrustAnchor
-from dcap.verification.signature import Signatures
 
-_BATCH: Final = 480
-#: Of a batch, so many are one thread's work at a time.
-_SHARE: Final = 16
+_BATCH: Final = 240
 ZERO_QE_ID: Final = "zero-qe-id"
 _DISPUTED: Final = "two machines come under this QE id, and neither is kept"
 
 #: Of machines that are kept: the raw TCBs that are known, and the PPID, where one may not replace them.
 _Known: TypeAlias = dict[tuple[str, str], tuple[RawReport, ...]]
 _Others: TypeAlias = dict[tuple[str, str], bytes]
-_Outcome: TypeAlias = tuple[Packed | None, list[LeftOut], bytes]
 
 
 class MachineIntake:
@@ -75,27 +69,51 @@ class MachineIntake:
         self._strict = strict
         self._replace_machines = replace_machines
         self._levels: dict[bytes, tuple[Tcb, ...] | None] = {}
-        self._pck_crls: dict[Ca, bytes | None] = {}
-        self._signatures = Signatures()
         self._ppids: dict[tuple[str, str], bytes] = {}
         self._disputed: set[tuple[str, str]] = set()
 
-    def prove(self, claims: Iterable[MachineClaim | LeftOut], threads: int) -> None:
+    def prove(self, claims: Iterable[MachineClaim | LeftOut], processes: int) -> None:
         """Prove them, a batch at a time: what is not proven yet need not be in memory.
 
-        Raises `Forged`, `FormatError` where it is strict.
+        While a batch is judged, processes prove the next (`provers`). Raises `Forged`, `FormatError`
+        where it is strict.
         """
-        with ThreadPoolExecutor(threads, "dcap-import") as pool:
-            for batch in batches(sorted_out(claims, self.left_out), _BATCH):
-                known = self._known_raw_tcbs(batch)
-                others = {} if self._replace_machines else self._standing_machines(known)
-                shares = [(share, known, others) for share in batches(batch, _SHARE)]
-                for outcome in pool.map(self._prove_share, shares):
-                    for packed, remarks, ppid in outcome:
-                        self.left_out += remarks
-                        if packed is not None:
-                            self._take_in(packed, ppid)
+        terms = Terms(
+            at=self._at,
+            anchor=self._anchor,
+            root_crl=self._items.root_crl,
+            pck_crls={ca: self._items.newest_body(PckCrlKey(ca)) for ca in get_args(Ca)},
+        )
+        with Provers(terms, processes=processes) as provers:
+            begun: tuple[Sequence[MachineClaim], Answers] | None = None
+            for batch in batches(self._named(claims), _BATCH):
+                answers = provers.ask([claim.claimed for claim in batch])
+                if begun is not None:
+                    self._judge(*begun)
+                begun = batch, answers
+            if begun is not None:
+                self._judge(*begun)
         self._leave_out_disputed()
+
+    def _named(self, claims: Iterable[MachineClaim | LeftOut]) -> Iterator[MachineClaim]:
+        """Those that were read, and that say who they are."""
+        for claim in sorted_out(claims, self.left_out):
+            if is_zero(claim.claimed.qe_id):
+                what = CAUSES[ZERO_QE_ID].what
+                self.left_out.append(LeftOut("platform", "", ZERO_QE_ID, what))
+            else:
+                yield claim
+
+    def _judge(self, batch: Sequence[MachineClaim], answers: Answers) -> None:
+        known = self._known_raw_tcbs(batch)
+        others = {} if self._replace_machines else self._standing_machines(known)
+        for claim, answer in zip(batch, answers(), strict=True):
+            if isinstance(answer, Forged):
+                if self._strict:
+                    raise answer
+                self.left_out.append(LeftOut("platform", "", answer.finding, answer.what))
+            else:
+                self._judge_machine(claim, answer, known, others)
 
     def _take_in(self, packed: Packed, ppid: bytes) -> None:
         machine = _names(packed)
@@ -109,10 +127,6 @@ class MachineIntake:
             disputed = [one for one in self.proven if _names(one) in self._disputed]
             self.proven = [one for one in self.proven if _names(one) not in self._disputed]
             self.left_out += [LeftOut("platform", "", OTHER_MACHINE, _DISPUTED)] * len(disputed)
-
-    def _prove_share(self, share: tuple[Sequence[MachineClaim], _Known, _Others]) -> list[_Outcome]:
-        claims, known, others = share
-        return [self._prove_machine(claim, known, others) for claim in claims]
 
     def _known_raw_tcbs(self, batch: Sequence[MachineClaim]) -> _Known:
         """The raw TCBs that the store knows of the machines of a batch."""
@@ -146,72 +160,39 @@ class MachineIntake:
             for first in unpack(packed)[:1]
         }
 
-    def _prove_machine(self, claim: MachineClaim, known: _Known, others: _Others) -> _Outcome:
-        """A machine, packed, without what takes room; or why it is left out."""
-        claimed = claim.claimed
-        if is_zero(claimed.qe_id):
-            return None, [LeftOut("platform", "", ZERO_QE_ID, CAUSES[ZERO_QE_ID].what)], b""
-        try:
-            holding = self._proven_machine(claimed)
-        except Forged as error:
-            if self._strict:
-                raise
-            return None, [LeftOut("platform", "", error.finding, error.what)], b""
-        standing = others.get((holding.platform.qe_id, holding.platform.pce_id))
-        (first, *_) = claimed.certificates
-        ppid = PckCertificate.read(*first).ppid
-        if standing not in (None, ppid):
-            return None, [LeftOut("platform", "", OTHER_MACHINE, CAUSES["other-machine"].what)], b""
-        lost = len(claimed.certificates) - len(holding.certificates)
-        before = known.get((holding.platform.qe_id, holding.platform.pce_id), ())
-        raw_tcbs, remarks = self._reached(holding, claim, before, lost=lost)
-        remarks += [LeftOut("certificate", "", REVOKED)] * lost
+    def _judge_machine(
+        self, claim: MachineClaim, proof: Proof, known: _Known, others: _Others
+    ) -> None:
+        """A proven machine is taken in, without what takes room; or why it is left out."""
+        holding = proof.holding
+        machine = holding.platform.qe_id, holding.platform.pce_id
+        if others.get(machine) not in (None, proof.ppid):
+            what = CAUSES["other-machine"].what
+            self.left_out.append(LeftOut("platform", "", OTHER_MACHINE, what))
+            return
+        raw_tcbs = self._reached(claim, proof, known.get(machine, ()))
+        self.left_out += [LeftOut("certificate", "", REVOKED)] * proof.revoked
         platform = msgspec.structs.replace(holding.platform, is_registered=True)
         holding = msgspec.structs.replace(holding, platform=platform, raw_tcbs=raw_tcbs)
-        (packed,) = pack_holdings([holding]).values()
-        bare = msgspec.structs.replace(holding, certificates=())
-        return packed._replace(holding=bare), remarks, ppid
-
-    def _proven_machine(self, claimed: Claimed) -> Holding:
-        """The machine without what is revoked, which may be every certificate. Raises `Forged`."""
-        try:
-            return prove_platform(
-                claimed,
-                at=self._at,
-                anchor=self._anchor,
-                pck_crl=self._pck_crl(ca_of_chain(claimed.issuer_chain)),
-                root_crl=self._items.root_crl,
-                signatures=self._signatures,
-            )
-        except Revoked as revoked:
-            return revoked.holding
-
-    def _pck_crl(self, ca: Ca | None) -> bytes | None:
-        """The list of a PCK CA, where there is one."""
-        if ca is None:
-            return None
-        if ca not in self._pck_crls:
-            self._pck_crls[ca] = self._items.newest_body(PckCrlKey(ca))
-        return self._pck_crls[ca]
+        self._take_in(Packed(holding, proof.certificates), proof.ppid)
 
     def _reached(
-        self, holding: Holding, claim: MachineClaim, before: tuple[RawReport, ...], *, lost: int
-    ) -> tuple[tuple[RawTcb, ...], list[LeftOut]]:
+        self, claim: MachineClaim, proof: Proof, before: tuple[RawReport, ...]
+    ) -> tuple[RawTcb, ...]:
         """Which certificate each raw TCB reaches. Raises `FormatError` where a strict intake may.
 
-        Of a machine that `lost` certificates it is no fault of the file's that one reaches none.
+        Of a machine that lost certificates it is no fault of the file's that one reaches none.
         """
-        by_tcb = {one.tcb: one.tcbm for one in holding.certificates}
-        tcb_of = {tcbm: tcb for tcb, tcbm in by_tcb.items()}
+        by_tcb = dict(proof.tcbms)
+        tcb_of = {tcbm: tcb for tcb, tcbm in proof.tcbms}
         found: dict[RawReport, str] = {}
-        remarks: list[LeftOut] = []
         for said in claim.reached:
             certified = tcb_of.get(said.tcbm)
             if certified is not None and said.raw.tcb.reaches(certified):
                 found[said.raw] = said.tcbm
             else:
-                remarks.append(LeftOut("raw-tcb", "", NO_CERTIFICATE))
-        fmspc = holding.platform.fmspc
+                self.left_out.append(LeftOut("raw-tcb", "", NO_CERTIFICATE))
+        fmspc = proof.holding.platform.fmspc
         levels = self._levels_of(fmspc)
         if levels is None and self._strict:
             raise FormatError(
@@ -225,19 +206,18 @@ class MachineIntake:
             chosen = select_tcb(raw.tcb, by_tcb, levels)
             if chosen is not None:
                 found[raw] = by_tcb[chosen]
-            elif self._strict and raw not in before and not lost:
+            elif self._strict and raw not in before and not proof.revoked:
                 raise FormatError(
                     "import-no-certificate",
                     "the raw TCB of a machine reaches none of its certificates",
                     mend="fetch its certificates again",
                 )
             else:
-                remarks.append(LeftOut("raw-tcb", "", NO_CERTIFICATE))
-        raw_tcbs = tuple(
+                self.left_out.append(LeftOut("raw-tcb", "", NO_CERTIFICATE))
+        return tuple(
             RawTcb(cpu_svn=raw.cpu_svn, pce_svn=raw.pce_svn, tcbm=tcbm)
             for raw, tcbm in found.items()
         )
-        return raw_tcbs, remarks
 
     def _levels_of(self, fmspc: bytes) -> tuple[Tcb, ...] | None:
         if fmspc not in self._levels:

@@ -21,6 +21,7 @@ from msgspec import UNSET, UnsetType
 
 from dcap.api.pccs_admin import PlatformRecord
 from dcap.api.pcs_responses import NOT_AVAILABLE
+from dcap.api.platform_list import checked
 from dcap.errors import FormatError
 from dcap.formats.certificate import Certificate
 from dcap.formats.crl import to_der
@@ -40,7 +41,6 @@ from dcap.pccs.items import (
 )
 from dcap.pccs.pck_proof import Claimed, Offered
 from dcap.pccs.transfer.claims import Claims, MachineClaim
-from dcap.pccs.transfer.platform_list import checked
 from dcap.pccs.transfer.report import Report
 from dcap.pccs.transfer.wire import (
     IDENTITIES,
@@ -68,7 +68,7 @@ def import_platform_collaterals(
     at: datetime,
     anchor: TrustAnchor,
     version: Version | None = None,
-    threads: int | None = None,
+    processes: int = 0,
     replace_machines: bool = False,
 ) -> Report:
     """Import the file, all of it or nothing. `version` is that of the address it was put to.
@@ -77,18 +77,17 @@ def import_platform_collaterals(
     older than what is kept, is left out and stands in the report.
     """
     # Clients read this file too, where nothing that a store stands on is installed.
-    from dcap.pccs.transfer.intake import THREADS, take_in  # noqa: PLC0415
+    from dcap.pccs.transfer.intake import take_in  # noqa: PLC0415
 
     file = PlatformCollaterals.parse(data, version=version)
     claims = file.claims(fetched_at=at)
-    given = threads or THREADS
     return take_in(
         store,
         claims,
         at=at,
         anchor=anchor,
         strict=True,
-        threads=given,
+        processes=processes,
         replace_machines=replace_machines,
     )
 
