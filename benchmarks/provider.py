@@ -24,13 +24,12 @@ from pathlib import Path
 
 from dcap.formats.provider_message import (
     HEAD_SIZE,
-    Call,
-    Given,
     Request,
     read_head,
     read_response,
     write_request,
 )
+from dcap.formats.provider_message_fields import Call, Given
 from dcap.serving import serving
 from dcap.simulator.services import services
 from dcap.simulator.tls import tls_files

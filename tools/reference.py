@@ -1,4 +1,4 @@
-"""The reference pages under docs/reference/, made of the tables and comments in the source.
+"""The reference pages under docs/reference/ (and docs/troubleshooting.md), made of the source's tables.
 
     python tools/reference.py            write the pages
     python tools/reference.py --check    exit 1, with the difference, where one is not current
@@ -38,6 +38,7 @@ from dcap.pccs import causes as pccs_causes
 from dcap.qpl import discovery_remarks, qcnl_remarks
 from dcap.verification.checks import CHECKS, EXIT_STATUS
 from departures import World
+from reference_doctor import troubleshooting_page
 from reference_markup import Row, first_line, prose, table
 from reference_pccs import settings_page
 from reference_result import result_page
@@ -59,10 +60,11 @@ def main(arguments: list[str]) -> int:
         "simulator.md": simulator_page,
         "result.md": result_page,
         "pccs-settings.md": settings_page,
+        "../troubleshooting.md": troubleshooting_page,
     }
     stale = 0
     for name, make in makers.items():
-        path, text = PAGES / name, f"{NOTICE}\n\n{make().strip()}\n"
+        path, text = (PAGES / name).resolve(), f"{NOTICE}\n\n{make().strip()}\n"
         if "--check" not in arguments:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")

@@ -72,9 +72,14 @@ class FormatError(DcapError):
 
 
 class CollateralError(DcapError):
-    """What a check needs from Intel could not be had. Says nothing about the evidence."""
+    """What a check needs from Intel could not be had. Says nothing about the evidence.
+
+    `quote3_error` is the number that a program which uses Intel's library would receive for it, where
+    that is known.
+    """
 
     exit_status = 6
+    quote3_error: int | None = None
 
 
 class NotFound(CollateralError):  # noqa: N818 - the field's word

@@ -9,13 +9,13 @@ import pytest
 from dcap.api.http import HttpRequest
 from dcap.api.pccs_admin import RegistrationRequest
 from dcap.api.pcs import Place
+from dcap.api.platform_list import read_csv
 from dcap.cli import arguments
 from dcap.cli.sim import COMMANDS
 from dcap.cli.sim_place import write_folder
 from dcap.cli.sim_quote import BODIES, CONTAINERS
 from dcap.formats.containers import recognise
 from dcap.formats.quote import Quote
-from dcap.pccs.transfer.platform_list import read_csv
 from dcap.simulator import World
 from dcap.simulator.events import EVENTS
 from dcap.simulator.faults import FAULTS, ODDITIES

@@ -232,7 +232,7 @@ def test_a_row_says_what_where_from_and_how_to_mend(code: str) -> None:
         assert 7 <= len(text) <= 160
 
 
-COMMAND_LINE = re.compile(r"dcap ((?:[a-z]+ ?)+)([^`;,]*)")
+COMMAND_LINE = re.compile(r"dcap ((?:[a-z]+(?:-[a-z]+)* ?)+)([^`;,]*)")
 
 
 @pytest.mark.parametrize("code", list(ERROR_CODES))

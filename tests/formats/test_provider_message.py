@@ -11,6 +11,18 @@ from hypothesis import strategies as st
 from dcap import FormatError
 from dcap.formats.provider_message import (
     HEAD_SIZE,
+    LogLine,
+    Request,
+    Response,
+    read_head,
+    read_request,
+    read_response,
+    refusal,
+    with_id,
+    write_request,
+    write_response,
+)
+from dcap.formats.provider_message_fields import (
     INPUTS,
     MAX_FIELDS,
     OUTPUTS,
@@ -19,18 +31,8 @@ from dcap.formats.provider_message import (
     RESPONSE_FIELDS,
     Call,
     Given,
-    LogLine,
     Out,
-    Request,
-    Response,
     Rule,
-    read_head,
-    read_request,
-    read_response,
-    refusal,
-    with_id,
-    write_request,
-    write_response,
 )
 from worlds import ROOT
 

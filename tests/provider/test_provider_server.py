@@ -296,7 +296,7 @@ def test_what_a_dead_one_left_is_replaced(at: Site) -> None:
 def test_a_second_one_is_refused_or_ends_quietly(at: Site) -> None:
     """By hand it is told that one runs; on demand it ends with 0; the first one's socket stays."""
     with provider(at) as running:
-        with pytest.raises(ConfigError, match="provider-running"):
+        with pytest.raises(ConfigError, match=rf"process {os.getpid()} .*provider-running"):
             serve(Settings(socket=running.path), environ={})
         assert Place.take(running.path, mode=0o600) is None
         assert running.call("PING").status == 0

@@ -138,7 +138,7 @@ OE_THREAD_JOIN_ERROR OE_ALREADY_EXISTS OE_ALREADY_INITIALIZED OE_QUOTE_HASH_MISM
 """
 
 # Subcommands that these texts may advise; the rest does not exist.
-OUR_COMMANDS = ("dcap verify", "dcap inspect", "dcap explain")
+OUR_COMMANDS = ("dcap verify", "dcap inspect", "dcap explain", "dcap doctor")
 
 
 def hexadecimal(number: int) -> str:
@@ -194,7 +194,7 @@ def test_every_row_is_found_by_its_own_code_name_and_aliases(row: CodeExplanatio
 
 @every_row
 def test_no_row_advises_a_command_of_ours_that_does_not_exist(row: CodeExplanation) -> None:
-    """Where a text names `dcap SOMETHING`, it is verify, inspect or explain."""
+    """Where a text names `dcap SOMETHING`, it is one of those commands."""
     for text in (row.meaning, *row.causes, *row.remedy):
         rest = text
         for command in OUR_COMMANDS:

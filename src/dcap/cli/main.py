@@ -15,6 +15,7 @@ from dcap.errors import ConfigError, DcapError
 #: Command -> (module, what it does). The module holds a click command named `command`.
 COMMANDS = {
     "verify": ("dcap.cli.verify", "Verify evidence against collateral and a policy."),
+    "attest": ("dcap.cli.attest", "Make a quote on this machine, by whatever it offers."),
     "inspect": ("dcap.cli.inspect", "Show what a quote, certificate, CRL … says; trusts nothing."),
     "collateral": ("dcap.cli.collateral", "Get, show, prove and compare what Intel signs."),
     "explain": ("dcap.cli.explain", "Explain a code, status or finding, and how to mend it."),
@@ -24,6 +25,12 @@ COMMANDS = {
         "The plugin libdcap_quoteprov.so: which one, try it, install.",
     ),
     "pccs": ("dcap.cli.pccs", "A caching service for collateral, in place of Intel's PCCS."),
+    "register": ("dcap.cli.register", "Register this machine, and keep its PCK certificate."),
+    "doctor": ("dcap.cli.doctor", "Examine this machine: what is wrong, why, what mends it."),
+    "container-args": (
+        "dcap.cli.container_args",
+        "What a container needs of this host: devices, groups, mounts.",
+    ),
     "sim": ("dcap.cli.sim", "A simulated Intel and simulated machines, for tests."),
 }
 INTERNAL_ERROR = 70

@@ -40,8 +40,8 @@ def collect(*, directory: str, target: str, as_json: bool) -> int:
 
     Exit status: 0 all of them are in the list; 1 there are none; 2 some could not be read.
     """
+    from dcap.api.platform_list import read_csv, write_platform_list  # noqa: PLC0415
     from dcap.pccs.client import files  # noqa: PLC0415 - none of it is for --help
-    from dcap.pccs.transfer.platform_list import read_csv, write_platform_list  # noqa: PLC0415
 
     path = Path(target)
     files.expect_free(path)

@@ -181,8 +181,8 @@ def fetch(
 
 def read_list(path: Path) -> "tuple[PlatformRecord, ...]":
     """The machines of a list: `platform_list.json`, or a table of PCKIDRetrievalTool."""
+    from dcap.api import platform_list  # noqa: PLC0415
     from dcap.pccs.client import files  # noqa: PLC0415
-    from dcap.pccs.transfer import platform_list  # noqa: PLC0415
 
     data = files.read_whole(path, platform_list.MAX_SIZE)
     if data.lstrip()[:1] in (b"[", b"{"):
@@ -243,9 +243,9 @@ def _write(path: Path, result: "Result", collector: "Collector", *, replace: boo
 
 def _write_lists(folder: Path, result: "Result", records: "Sequence[PlatformRecord]") -> None:
     """The two lists of machines that are not, or not wholly, in the file; gone where there are none."""
+    from dcap.api.platform_list import write_platform_list  # noqa: PLC0415
     from dcap.pccs.client import files  # noqa: PLC0415
     from dcap.pccs.client.machine import machines_of  # noqa: PLC0415
-    from dcap.pccs.transfer.platform_list import write_platform_list  # noqa: PLC0415
 
     places = {one.place for one in result.failures}
     failed = {(one.qe_id, one.pce_id) for one in machines_of(records) if one.place in places}

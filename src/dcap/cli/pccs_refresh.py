@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from dcap.api.pccs_admin import RefreshRequest
-from dcap.api.pccs_responses import PccsRefusal
+from dcap.api.pccs_responses import CAUSE, FAILED, RENEWED, REVOKED, PccsRefusal
 from dcap.cli import output
 from dcap.cli.pccs_access import TOKEN, explained, network, own_certificate, pccs_options, secret
 from dcap.errors import ConfigError
@@ -56,7 +56,7 @@ def refresh(*, fmspc: str | None, as_json: bool, **flags: Any) -> None:
         )
     if answer.status != 200:
         error = PccsRefusal.from_http(answer).error()
-        failed, cause = answer.header("Dcap-Failed"), answer.header("Dcap-Cause") or ""
+        failed, cause = answer.header(FAILED), answer.header(CAUSE) or ""
         if failed:
             error.what += f"; {failed} could not be renewed ({cause})"
         elif cause in CAUSES:
@@ -64,8 +64,8 @@ def refresh(*, fmspc: str | None, as_json: bool, **flags: Any) -> None:
         if cause in CAUSES:
             error.mend = mend_of(cause)
         raise error
-    revoked = int(answer.header("Dcap-Revoked") or 0)
-    renewed = int(answer.header("Dcap-Renewed") or 0)
+    revoked = int(answer.header(REVOKED) or 0)
+    renewed = int(answer.header(RENEWED) or 0)
     what = "machine" if fmspc is not None else "item"
     # Intel's PCCS gives no number.
     lines = [f"renewed: {renewed} {what}{'' if renewed == 1 else 's'}" if renewed else "renewed"]

@@ -13,6 +13,7 @@ import click
 import msgspec
 
 from dcap.api.http import HttpRequest, HttpResponse
+from dcap.api.pccs_responses import CAUSE
 from dcap.cli import output
 from dcap.cli.pccs_access import (
     DEFAULT_URL,
@@ -117,7 +118,7 @@ def asked(flags: Mapping[str, Any]) -> dict[str, Any]:
             return msgspec.json.decode(answer.body, type=dict[str, Any])
     except msgspec.MsgspecError:
         pass
-    cause = answer.header("Dcap-Cause")
+    cause = answer.header(CAUSE)
     raise Unavailable(
         "pccs-status-refused",
         f"the service answers HTTP {answer.status}{f', {cause}' if cause else ''}",

@@ -17,6 +17,7 @@ from dcap.formats.collateral import ENCLAVE_IDENTITY, TCB_INFO, Collateral
 from dcap.formats.crl import Crl
 from dcap.formats.enclave_identity import EnclaveIdentity
 from dcap.formats.origin import Origin
+from dcap.formats.pck_selection import tcbm_of
 from dcap.formats.pem import is_armoured
 from dcap.formats.signed_json import SignedJson
 from dcap.formats.tcb_info import TcbInfo
@@ -41,6 +42,13 @@ _NO_MACHINE: Final = "expected: no machine was named (--quote, or --qe-id and wh
 #: What services say of a machine that is none, and of a policy that nobody has put there.
 _NOBODY: Final = ("0xE011", "0xE044", "0xE019", "0xE047")
 _NO_POLICY: Final = ("0xE044", "0xE01B")
+#: What to do about what came, and does not serve.
+_MENDS: Final = {
+    "ok": "",
+    "expired": "have its service refreshed; look at this machine's clock",
+    "false": "its service gives what Intel did not sign: ask another one; of a test, name the root "
+    "with --insecure-test-root",
+}
 _FORMS: Final = frozenset({"PEM", "hex", "DER"})
 
 
@@ -132,7 +140,7 @@ def _quote_config(plugin: "Plugin", asked: Asked) -> FetchedPck:
     )
     return FetchedPck(
         chain=found.chain,
-        tcbm=found.cpu_svn + found.pce_svn.to_bytes(2, "little"),
+        tcbm=tcbm_of(found.cpu_svn, found.pce_svn),
         origin=Origin(piece="pck", source="plugin", address=plugin.path, fetched_at=asked.at),
     )
 
@@ -174,7 +182,15 @@ def attempt(call: str, ask: Callable[[], T], judge: Callable[[T], Judged]) -> Tr
     seconds = time.perf_counter() - started
     pieces, why, is_expired = judge(found)
     status = "expired" if is_expired else "false" if why else "ok"
-    return Tried(call=call, status=status, code="0x0000", seconds=seconds, pieces=pieces, why=why)
+    return Tried(
+        call=call,
+        status=status,
+        code="0x0000",
+        seconds=seconds,
+        pieces=pieces,
+        why=why,
+        mend=_MENDS[status],
+    )
 
 
 def for_a_machine(tried: Tried, asked: Asked) -> Tried:

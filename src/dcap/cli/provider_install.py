@@ -163,6 +163,9 @@ def _lines(
     width = max(len(choice.name) for choice in found.consumers)
     for choice in found.consumers:
         yield f"  {choice.name:<{width}}  {_choice(choice)}"
+    if not any(choice.path.startswith(f"{place.prefix}/") for choice in found.consumers):
+        yield f"no program looks into {place.prefix} by itself: name it in LD_LIBRARY_PATH, or in a file of"
+        yield "/etc/ld.so.conf.d and run ldconfig; Conclave looks into no other folder than its own four"
 
 
 def _choice(choice: Choice) -> str:

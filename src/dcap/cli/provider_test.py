@@ -238,6 +238,11 @@ def _bundled(asked: "Asked", environ: Mapping[str, str], timeout: float) -> "Ite
 # ── how it is told ──────────────────────────────────────────────────────────────────────────────
 
 
+def _reason(why: str) -> str:
+    """What went wrong, whichever function of the plugin said so."""
+    return why.partition(" returned ")[2] or why
+
+
 def _variables(environ: Mapping[str, str]) -> Iterator[dict[str, str]]:
     """Every variable that a plugin heeds: what holds without it, what it is, what it does."""
     rows = [("azure", *row) for row in VARIABLES] + [("intel", *row) for row in INTELS]
@@ -264,6 +269,7 @@ def _lines(
     yield "calls"
     width = max(len(each.call) for each in tried)
     shown_before: tuple[Piece, ...] = ()
+    why_before = ""
     for each in tried:
         size = f"{sum(piece.size for piece in each.pieces):8,} bytes" if each.pieces else ""
         head = f"  {_WORDS[each.status]:<5} {each.call:<{width}}  {each.code}"
@@ -274,7 +280,9 @@ def _lines(
             yield f"          {piece.name:<26} {piece.size:7,}  {piece.what}"
         shown_before = each.pieces
         if each.why:
-            yield f"          {each.why}"
+            told = "the same as above" if _reason(each.why) == _reason(why_before) else each.why
+            yield f"          {told}"
+        why_before = each.why
     for mend in dict.fromkeys(each.mend for each in tried if each.mend and each.counts):
         yield f"fix     {mend}"
     shown = [row for row in variables if everything or row["value"]]

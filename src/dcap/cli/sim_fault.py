@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from dcap.cli import output
-from dcap.cli.sim_place import make_folder, place, write_folder, write_output, written
+from dcap.cli.evidence_forms import write_output
+from dcap.cli.sim_place import make_folder, place, write_folder, written
 from dcap.simulator.faults import FAULTS, ODDITIES, Fault
 from dcap.simulator.state import WorldDirectory
 from dcap.simulator.wire_faults import WIRE_FAULTS

@@ -1,4 +1,4 @@
-"""What the commands of `dcap sim` share: where the world lies, which machine is meant, files written."""
+"""What the commands of `dcap sim` share: where the world lies, which machine is meant, folders."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from dcap.cli.evidence_forms import unwritable, write_output
 from dcap.errors import ConfigError
 from dcap.formats.collateral import FILE_NAMES, Collateral
 from dcap.simulator.platform import Platform
@@ -48,36 +49,12 @@ def written(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def write_output(path: Path, content: bytes) -> None:
-    """Write a file into a folder that is there."""
-    if not path.parent.exists():
-        raise ConfigError(
-            "output-unwritable",
-            f"there is no folder {path.parent}",
-            where=str(path),
-            mend="make it first, or write elsewhere",
-        )
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise _unwritable(path, error) from None
-
-
 def make_folder(folder: Path) -> None:
     """Make the folder that is to be filled, in one that is there."""
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
-        raise _unwritable(folder, error) from None
-
-
-def _unwritable(path: Path, error: OSError) -> ConfigError:
-    return ConfigError(
-        "output-unwritable",
-        f"it cannot be written: {error.strerror}",
-        where=str(path),
-        mend="make its folder first, or write elsewhere",
-    )
+        raise unwritable(folder, error) from None
 
 
 def write_folder(folder: Path, collateral: Collateral) -> list[str]:

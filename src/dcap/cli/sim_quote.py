@@ -1,7 +1,6 @@
 """`dcap sim quote` and `dcap sim collateral`: a simulated machine's evidence, and Intel's word on it."""
 
 import hashlib
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,24 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from dcap.cli import output
-from dcap.cli.sim_place import machine_of, place, write_folder, write_output
-from dcap.formats.containers import conclave, open_enclave, text
+from dcap.cli.evidence_forms import (
+    FORMS,
+    claims_buffer,
+    expect_holds,
+    hex_bytes,
+    put,
+    write_output,
+    write_stdout,
+)
+from dcap.cli.sim_place import machine_of, place, write_folder
+from dcap.formats.containers import conclave
 from dcap.simulator.events import MACHINE
 from dcap.simulator.keys import derive
 from dcap.simulator.platform import Platform
 from dcap.simulator.quoting_enclave import SGX_ATTRIBUTES, TD_ATTRIBUTES
 from dcap.simulator.state import WorldDirectory
 
-CONTAINERS = ("raw", "hex", "base64", "pem", "oe-report", "oe-evidence", "eii")
+CONTAINERS = (*FORMS, "eii")
 #: Body types that a quote of a version can hold, by TEE; the first is the usual one.
 BODIES = {
     ("SGX", 3): (1,),
@@ -132,7 +140,7 @@ def quote(
     if file == "-":
         if as_json:
             raise click.UsageError("the quote goes to standard output: --json has no place there")
-        _write_stdout(evidence)
+        write_stdout(evidence)
         return
     write_output(Path(file), evidence)
     value = {
@@ -204,10 +212,11 @@ class _Wrapping:
     ) -> None:
         if claims and (container != "oe-evidence" or tee != "SGX"):
             raise click.UsageError("--claim belongs to --container oe-evidence with --tee sgx")
-        if tee != "SGX" and container in ("oe-report", "eii"):
-            raise click.UsageError(f"--container {container} holds SGX quotes alone")
+        if tee != "SGX" and container == "eii":
+            raise click.UsageError("--container eii holds SGX quotes alone")
+        expect_holds(container, tee, "--container")
         self.machine, self.container, self.tee = machine, container, tee
-        self.claims = open_enclave.write_custom_claims(map(_claim, claims)) if claims else b""
+        self.claims = claims_buffer(claims)
 
     def report_data(self, given: str | None) -> bytes:
         """The report data of the quote: given, or what binds the container."""
@@ -218,7 +227,7 @@ class _Wrapping:
             raise click.UsageError(
                 f"--report-data: {self.container} makes the report data from what it binds"
             )
-        return _hex(given, "--report-data", most=_REPORT_DATA)
+        return hex_bytes(given, "--report-data", most=_REPORT_DATA)
 
     def _bound(self) -> bytes | None:
         if self.container == "oe-evidence" and self.tee == "SGX":
@@ -229,23 +238,10 @@ class _Wrapping:
 
     def put(self, evidence: bytes) -> bytes:
         """The quote in its container."""
-        match self.container:
-            case "hex":
-                return text.write_hex(evidence) + b"\n"
-            case "base64":
-                return text.write_base64(evidence) + b"\n"
-            case "pem":
-                return text.write_pem(evidence)
-            case "oe-report":
-                return open_enclave.write_report(evidence)
-            case "oe-evidence" if self.tee == "TDX":
-                return open_enclave.write_evidence(evidence, uuid=open_enclave.TDX_QUOTE_ECDSA)
-            case "oe-evidence":
-                return open_enclave.write_evidence(evidence, custom_claims=self.claims)
-            case "eii":
-                beside = self.machine.world.collateral(self.machine)
-                return conclave.write_instance_info(evidence, beside, **self._keys())
-        return evidence
+        if self.container == "eii":
+            beside = self.machine.world.collateral(self.machine)
+            return conclave.write_instance_info(evidence, beside, **self._keys())
+        return put(evidence, self.container, self.tee, self.claims)
 
     def _keys(self) -> dict[str, bytes]:
         """The enclave's two keys, its own on every machine."""
@@ -285,7 +281,7 @@ def _fields(tee: str, identity: dict[str, Any], *, debug: bool) -> dict[str, Any
             fields[NUMBERS[flag]] = value
         elif flag in MEASUREMENTS[tee]:
             field, size = MEASUREMENTS[tee][flag]
-            fields[field] = _hex(value, f"--{flag}", least=size, most=size)
+            fields[field] = hex_bytes(value, f"--{flag}", least=size, most=size)
         else:
             raise click.UsageError(f"--{flag.replace('_', '-')} says nothing of a {tee} quote")
     if debug and tee == "SGX":
@@ -293,29 +289,3 @@ def _fields(tee: str, identity: dict[str, Any], *, debug: bool) -> dict[str, Any
     elif debug:
         fields["td_attributes"] = bytes((TD_ATTRIBUTES[0] | 1, *TD_ATTRIBUTES[1:]))
     return fields
-
-
-def _claim(given: str) -> open_enclave.CustomClaim:
-    name, equals, value = given.partition("=")
-    if not name or not equals:
-        raise click.BadParameter(f"{given[:40]!r} is not NAME=TEXT", param_hint="--claim")
-    return open_enclave.CustomClaim(name, value.encode())
-
-
-def _hex(given: str, flag: str, *, least: int = 1, most: int) -> bytes:
-    try:
-        content = bytes.fromhex(given.strip().removeprefix("0x"))
-    except ValueError:
-        content = b""
-    if not least <= len(content) <= most:
-        wanted = f"{least}" if least == most else f"{least} to {most}"
-        raise click.BadParameter(f"not {wanted} bytes of hex", param_hint=flag)
-    return content
-
-
-def _write_stdout(content: bytes) -> None:
-    try:
-        sys.stdout.buffer.write(content)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        sys.exit(141)

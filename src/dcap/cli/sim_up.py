@@ -3,24 +3,29 @@
 Beside the world lie, once they answer: `tls_ca.pem`, `qcnl.conf` for Intel's quote provider library,
 and `environment`, which a shell sources: addresses and files, and nothing that changes what any program
 trusts (`QCNL_CONF_PATH` steers Intel's library alone). It is there only while they answer, or after
-they were killed. One process serves a world at a time.
+they were killed. One process serves a world at a time. On request there is also what programs of a
+machine get quotes from: sockets and folders (`simulator.devices`). Their places have names of ours
+(SIM_AESM …): those that steer other programs, such as SGX_AESM_ADDR, are set by whoever wants it.
 """
 
 import os
 import shlex
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 import msgspec
 
 from dcap.cli import arguments, output
-from dcap.cli.sim_place import place, written
+from dcap.cli.sim_place import machine_of, place, written
 from dcap.errors import ConfigError
 from dcap.serving import serving
+from dcap.simulator.devices import DEVICES, machine_of_directory
+from dcap.simulator.events import MACHINE
 from dcap.simulator.internet import internet
 from dcap.simulator.pcs import ROOT_CRL_PATH
 from dcap.simulator.services import ALIBABA, HOST_AGENT, THIM, services
@@ -32,6 +37,21 @@ QCNL_CONF = "qcnl.conf"
 ENVIRONMENT = "environment"
 _LONGEST_KEY = 1024
 _PCCS_PATH = f"{ALIBABA}/sgx/certification/v4/"
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _devices(command: _Command) -> _Command:
+    """An option for each row of the table, and whose quotes they give."""
+    command = click.option(
+        "--platform",
+        metavar="NAME",
+        help=f"The machine whose quotes these give.  [default: {MACHINE}]",
+    )(command)
+    for name, device in reversed(list(DEVICES.items())):
+        command = click.option(
+            device.flag, name, metavar=device.metavar, type=click.Path(), help=device.help
+        )(command)
+    return command
 
 
 @click.command("up")
@@ -66,6 +86,7 @@ _PCCS_PATH = f"{ALIBABA}/sgx/certification/v4/"
     multiple=True,
     help="Answer, but not as one should (`dcap sim fault --list`). Repeatable.",
 )
+@_devices
 @click.option("--json", "as_json", is_flag=True, help="When ready, print one line of JSON.")
 def up(
     *,
@@ -75,7 +96,9 @@ def up(
     api_key: str | None,
     api_key_file: str | None,
     wire_faults: tuple[str, ...],
+    platform: str | None,
     as_json: bool,
+    **devices: str | None,
 ) -> None:
     """Serve PCS, THIM, registration and root CRL on https://127.0.0.1 until SIGTERM or Ctrl-C.
 
@@ -103,6 +126,7 @@ def up(
             with _listening(proxy_port):
                 proxy = internet(handler, world, directory.path, port=proxy_port, names=names)
                 ready["proxy_url"] = stack.enter_context(proxy).proxy_url
+        ready |= _start(stack, directory, devices, platform)
         stack.callback(environment.unlink, missing_ok=True)
         directory.write_file(ENVIRONMENT, _environment(ready))
         if as_json:
@@ -110,6 +134,26 @@ def up(
         else:
             output.emit(ready, _lines(ready, environment, written(world.at)), as_json=False)
         stop.wait()
+
+
+def _start(
+    stack: ExitStack,
+    directory: WorldDirectory,
+    devices: Mapping[str, str | None],
+    platform: str | None,
+) -> dict[str, str]:
+    """Serve what is asked for, until the stack is closed: each with its place."""
+    wanted = {name: Path(path) for name, path in devices.items() if path is not None}
+    if platform is not None and not wanted:
+        flags = ", ".join(device.flag for device in DEVICES.values())
+        raise click.UsageError(f"--platform says whose quotes are given: by {flags}")
+    named = platform or MACHINE
+    if wanted:
+        machine_of(directory.world(), named)
+    machine = machine_of_directory(directory, lambda folder: machine_of(folder.world(), named))
+    for name, path in wanted.items():
+        stack.enter_context(DEVICES[name].serve(machine, path))
+    return {name: str(DEVICES[name].place(path)) for name, path in wanted.items()}
 
 
 def _api_key(given: str | None, file: str | None) -> str | None:
@@ -179,11 +223,13 @@ def _environment(ready: dict[str, object]) -> bytes:
     names = ("qcnl_conf", "tls_ca_pem", *(name for name in ready if name.endswith("_url")))
     rows = {name.upper(): str(ready[name]) for name in names}
     rows["QCNL_CONF_PATH"] = rows.pop("QCNL_CONF")
+    rows |= {f"SIM_{name.upper()}": str(ready[name]) for name in DEVICES if name in ready}
     return "".join(f"export {n}={shlex.quote(v)}\n" for n, v in sorted(rows.items())).encode()
 
 
 def _lines(ready: dict[str, object], environment: Path, at: str) -> list[str]:
     words = {"pid": "pid", "root_pem": "root", "tls_ca_pem": "TLS CA", "qcnl_conf": "QCNL"}
+    words |= {name: DEVICES[name].flag.removeprefix("--") for name in DEVICES}
     rows = [(words.get(name, name.removesuffix("_url")), value) for name, value in ready.items()]
     return [
         *(f"{word:<13}{value}" for word, value in rows),

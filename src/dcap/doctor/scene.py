@@ -7,7 +7,8 @@ any judgement (`finding` and the checks).
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Literal, TypeAlias
+from functools import lru_cache
+from typing import Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -15,6 +16,7 @@ from dcap.qpl.discovery_root import Root
 from dcap.sources.need import MachineNeed
 from dcap.verification.anchors import INTEL_SGX_ROOT, TrustAnchor
 
+T = TypeVar("T")
 Role: TypeAlias = Literal["attester", "verifier", "pccs"]
 ROLES: tuple[Role, ...] = ("attester", "verifier", "pccs")
 
@@ -47,6 +49,36 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     machine: MachineNeed | None = None
     quote: bytes | None = None
 
+    def __repr__(self) -> str:
+        return f"<Scene of {self.root.top}>"  # an environment may hold secrets
+
     def wants(self, *roles: Role) -> bool:
         """Whether the machine is to be one of these."""
         return not self.roles.isdisjoint(roles)
+
+
+def once(look: Callable[[Scene], T]) -> Callable[[Scene], T]:
+    """Look once in each scene: many checks ask the same, and what they conclude shall agree.
+
+    Kept for the last scenes alone, each of which is one examination: who wants to look again makes
+    another one (`msgspec.structs.replace`).
+    """
+
+    @lru_cache(maxsize=2)
+    def looked(same: _Same) -> T:
+        return look(same.scene)
+
+    return lambda scene: looked(_Same(scene))
+
+
+class _Same:
+    """A scene that is itself and no other: its fields cannot be hashed."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.scene is self.scene
+
+    def __hash__(self) -> int:
+        return id(self.scene)

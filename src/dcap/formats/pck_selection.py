@@ -27,6 +27,11 @@ class Tcb(NamedTuple):
         )
 
 
+def tcbm_of(cpu_svn: bytes, pce_svn: int) -> bytes:
+    """A TCB as Intel names one that has a certificate (TCBm): CPUSVN ‖ PCESVN, 18 bytes."""
+    return cpu_svn + pce_svn.to_bytes(2, "little")
+
+
 def select(raw: Tcb, offered: Iterable[Tcb], levels: Iterable[Tcb]) -> Tcb | None:
     """The TCB, of those offered, whose certificate goes with a raw TCB; `None` where none does.
 

@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from dcap.formats import pck_selection
 from dcap.formats.certificate import Certificate
 from dcap.formats.crl import Crl
 from dcap.formats.pck_extensions import PckExtensions
@@ -144,5 +145,5 @@ def _mismatch(claimed: Claimed, proven: Iterable[PckCertified]) -> str:
 
 
 def tcbm_of(said: PckExtensions) -> str:
-    """The TCB of a certificate as Intel names it: CPUSVN ‖ PCESVN (little-endian), in hex."""
-    return (said.cpu_svn + said.pce_svn.to_bytes(2, "little")).hex().upper()
+    """The TCB of a certificate as Intel names it, in hex."""
+    return pck_selection.tcbm_of(said.cpu_svn, said.pce_svn).hex().upper()

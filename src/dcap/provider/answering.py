@@ -21,13 +21,13 @@ from collections.abc import Callable
 from dcap.errors import FormatError
 from dcap.formats.provider_message import (
     HEAD_SIZE,
-    Given,
     Request,
     read_request,
     refusal,
     with_id,
     write_response,
 )
+from dcap.formats.provider_message_fields import Given
 from dcap.provider.peers import Peer
 from dcap.provider.provider import Provider
 

@@ -84,8 +84,9 @@ class Trust(msgspec.Struct, frozen=True, kw_only=True):
 class Caller:
     """One configuration. `error` is why nothing can be asked, where a person wrote it wrong.
 
-    `init` is what `sgx_qpl_global_init` of Intel's library returns for its QCNL file. `ready` holds
-    answers that may be given again at once (`answering`).
+    `refused_by_intel` says of its QCNL file that Intel's library would discard it, where it would; it is
+    obeyed as it can be read all the same. `ready` holds answers that may be given again at once
+    (`answering`).
     """
 
     def __init__(self, names: Sequence[str], environ: Mapping[str, str], trust: Trust) -> None:
@@ -93,8 +94,7 @@ class Caller:
         self.environ = environ
         self.names = tuple(names)
         self.trust = trust
-        self.init = 0
-        self.init_why = ""
+        self.refused_by_intel = ""
         self.is_hex = False
         self.update: Update = "standard"
         self.error: DcapError | None = None
@@ -160,7 +160,7 @@ class Caller:
         from dcap.sources.disk import cache_directory  # noqa: PLC0415
 
         refuse_plugins(self.names)
-        self._read_init()
+        self._read_qcnl()
         asking = self._made_asking()
         made = [asking.make(name) for name in self.names]
         groups = [(near, list(group)) for near, group in groupby(made, lambda one: not one.remote)]
@@ -181,17 +181,20 @@ class Caller:
             freshness=self.trust.freshness,
         )
 
-    def _read_init(self) -> None:
-        """What Intel's `sgx_qpl_global_init` says of the QCNL files in use."""
+    def _read_qcnl(self) -> None:
+        """What Intel's `sgx_qpl_global_init` would say of the QCNL files in use."""
         from dcap.qpl.qcnl_config import load_qcnl  # noqa: PLC0415 - not before it is needed
 
         for name in self.names:
             kind, _, rest = name.partition(":")
-            if kind.lower() == "qcnl" and not self.init:
+            if kind.lower() == "qcnl" and not self.refused_by_intel:
                 path = Path(rest) if rest else None
                 reading = load_qcnl(self.environ, path=path, system=self.trust.system)
-                self.init = reading.init
-                self.init_why = f"{reading.where}: Intel's library refuses it; see `dcap qcnl lint`"
+                if reading.init:
+                    self.refused_by_intel = (
+                        f"{reading.where}: Intel's library would discard it (0x{reading.init:04X}), "
+                        "and it is obeyed as it stands; see `dcap qcnl lint`"
+                    )
 
     def _made_asking(self, parameter: bytes = b"") -> "Asking":
         from dcap.provider.asking import Asking  # noqa: PLC0415 - not before it is needed

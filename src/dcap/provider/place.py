@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Final
 
 from dcap.errors import ConfigError
+from dcap.provider.peers import peer_of
 
 #: `sockaddr_un` has 108 bytes, with a NUL.
 _LONGEST: Final = 107
 _BACKLOG: Final = 128
+_PATIENCE: Final = 1.0
 _FIRST_FD: Final = 3
 
 
@@ -79,6 +81,15 @@ class Place:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def listener_of(path: Path) -> int | None:
+    """The pid of whoever listens at a path; `None` where nobody does, or it cannot be seen."""
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.settimeout(_PATIENCE)
+        asking.connect(str(path))
+        return peer_of(asking).pid or None
+    return None
 
 
 def _prepare(folder: Path, *, shared: bool) -> None:

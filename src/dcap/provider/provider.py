@@ -23,7 +23,8 @@ import msgspec
 
 from dcap import __version__
 from dcap.errors import CollateralError, DcapError, NotFound, printable
-from dcap.formats.provider_message import Call, Given, LogLine, Out, Request, Response, Value
+from dcap.formats.provider_message import LogLine, Request, Response, Value
+from dcap.formats.provider_message_fields import Call, Given, Out
 from dcap.provider.callers import Caller, Callers
 from dcap.provider.peers import NOT_HEEDED, Peer
 from dcap.provider.persistent import Persistent
@@ -144,11 +145,11 @@ class Provider:
     # The calls, in the order of their numbers
 
     def _init(self, request: Request, caller: Caller, peer: Peer) -> Answer:
-        if caller.init:
-            raise Refused(caller.init, caller.init_why)
-        # A wrong setting of our own is told by the calls: a non-zero init makes Intel's QE write a
-        # quote that nobody can verify, and say nothing of it.
+        # What is wrong is told by the calls: a non-zero init makes Intel's QE write a quote that nobody
+        # can verify, and say nothing of it. A QCNL file that can be read is obeyed by both.
         remarks = [] if caller.error is None else [str(caller.error)]
+        if caller.refused_by_intel:
+            remarks.append(caller.refused_by_intel)
         if request.environment and peer.uid == self._uid and not peer.here:
             remarks.append(NOT_HEEDED)
         return Answer({}, remarks=tuple(remarks))

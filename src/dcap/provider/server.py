@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from dcap.errors import ConfigError
 from dcap.provider.connections import MOST_CONNECTIONS, MOST_OF_A_USER, Server
-from dcap.provider.place import Place
+from dcap.provider.place import Place, listener_of
 from dcap.provider.settings import IDLE, SYSTEM_SOCKET, Settings, trust_of
 
 if TYPE_CHECKING:
@@ -51,9 +51,11 @@ def serve(
     if place is None:
         if settings.on_demand:
             return 0
+        pid = listener_of(settings.socket)
+        who = "another process" if pid is None else f"process {pid}"
         raise ConfigError(
             "provider-running",
-            "another process answers there already",
+            f"{who} answers there already",
             where=str(settings.socket),
             mend="use it, or end it first; or listen elsewhere with --socket",
         )

@@ -21,7 +21,7 @@ _CONFLICT: Final = "to avoid conflicts, uninstall the plugins that you don't nee
 # fmt: off
 PROBLEMS: Final[Mapping[str, Row]] = {
     "plugins-none": (
-        "no quote provider is installed; who needs one does without, or fails: {who}",
+        "no quote provider is installed, and left without are {losses}",
         "`dcap provider install`, or the package of Intel's or Azure's (dcap itself needs none)"),
     "plugins-differ": (
         "programs of one host load different plugins: {pairs}", _CONFLICT),
@@ -88,6 +88,7 @@ PLACES: Final[Mapping[str, str]] = {
     "failure": "it has no plugin",
     "found": "libdcap_quoteprov.so.N",
     "idle": "one",
+    "losses": "PROGRAM (it has no plugin)",
     "missing": "SYMBOL or LIBRARY",
     "pairs": "one here, another there",
     "path": "FILE",
@@ -124,7 +125,12 @@ def problem(
 ) -> Problem:
     """One problem: its row, with what was found put into it."""
     what, mend = PROBLEMS[code]
-    named = {"who": listed(one.short for one in who), "failure": _failures(who), **places}
+    named = {
+        "who": listed(one.short for one in who),
+        "failure": _failures(who),
+        "losses": _losses(who),
+        **places,
+    }
     return Problem(
         code=code,
         severity=severity,
@@ -144,3 +150,11 @@ def listed(words: Iterable[str]) -> str:
 def _failures(who: tuple[Choice, ...]) -> str:
     found = dict.fromkeys(BY_WORD[choice.consumer].failure for choice in who)
     return "; ".join(found)
+
+
+def _losses(who: tuple[Choice, ...]) -> str:
+    """Who is left without one, and in which way."""
+    ways: dict[str, list[str]] = {}
+    for choice in who:
+        ways.setdefault(BY_WORD[choice.consumer].failure, []).append(choice.short)
+    return listed(f"{listed(shorts)} ({failure})" for failure, shorts in ways.items())

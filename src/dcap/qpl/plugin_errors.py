@@ -11,11 +11,11 @@ Source: `quote-provider.md` §0.8-9, §2.7, §3.3.
 """
 
 import re
-import signal
 from typing import Final, TypeVar
 
 from dcap.errors import CollateralError, NotFound, Unavailable
 from dcap.qpl.abi import PLATFORM_ERRORS
+from dcap.qpl.isolated_process import EndedError
 from dcap.qpl.plugin_messages import Fault
 
 E = TypeVar("E", bound=CollateralError)
@@ -25,6 +25,9 @@ ABSENT: Final = frozenset({0xE011, 0xE01B, 0xE037, 0xE047, 0xE049, 0xE061, 0xE06
 #: Codes that say: nobody answered.
 SILENT: Final = frozenset({0xE019, *range(0xE040, 0xE045), 0xE065, 0xE067})
 _LONGEST: Final = 200
+#: Of what our own plugin says, which is a sentence with its mend.
+_LONGEST_OURS: Final = 800
+_NO_COLLATERAL: Final = 0xE01B
 #: How our own plugin begins what it says.
 _OURS: Final = "[dcap]"
 #: Enough of digits to name a machine: a QE id has 32, an encrypted PPID 768.
@@ -43,7 +46,7 @@ def redact(text: str) -> str:
 
 def numbered(error: E, number: int) -> E:
     """The same error, carrying the `quote3_error_t` that a caller of a plugin would see for it."""
-    error.__dict__["quote3_error"] = number
+    error.quote3_error = number
     return error
 
 
@@ -53,7 +56,8 @@ def not_loaded(path: str, why: str) -> Unavailable:
         "plugin-load",
         f"the plugin cannot be loaded: {_short(why)}",
         where=path,
-        mend="`dcap provider list --explain` says which library or function it lacks",
+        mend=f"`ldd {path}` says which library it lacks, `file {path}` for which machine it is; of "
+        "those that programs find, `dcap provider list --explain`",
     )
     return numbered(error, 0xE00E)
 
@@ -69,18 +73,12 @@ def no_function(path: str, name: str) -> NotFound:
     return numbered(NotFound("plugin-symbol", what, where=path, mend=mend), 0xE00E)
 
 
-def died(path: str, name: str, status: int | None, said: str) -> Unavailable:
-    """Its process ended in the midst of a call; `status` as `subprocess` has it, if it did end."""
-    if status is None:
-        how = "closed the pipe to dcap"
-    elif status < 0:
-        how = f"died of {_signal(-status)}"
-    else:
-        how = f"ended its process with exit status {status}"
+def died(path: str, name: str, ended: EndedError, said: str) -> Unavailable:
+    """Its process ended in the midst of a call."""
     last = f'; it said "{said}"' if said else ""
     error = Unavailable(
         "plugin-died",
-        f"the plugin {how} in {name}{last}",
+        f"the plugin {ended.how} in {name}{last}",
         where=path,
         mend="a program that had loaded it would have ended with it: `dcap provider test` shows in "
         "which calls; Intel's aborts over collateral above 64 KiB",
@@ -166,6 +164,11 @@ def explain(name: str, code: int) -> tuple[str, str]:
     """A code in words, and the first thing to do about it."""
     if name.startswith(("sgx_ql_get_revocation", "sgx_get_qe_identity")):
         return f"{code} ({PLATFORM_ERRORS.get(code, 'no code of that interface')})", ""
+    if code == _NO_COLLATERAL and name == "tee_get_default_platform_policy":
+        return (
+            f"0x{code:04X} SGX_QL_NO_QUOTE_COLLATERAL_DATA: there is no policy for this FMSPC",
+            "put one there where you appraise by Intel's policies; nothing else needs it",
+        )
     from dcap.qpl import quote3_errors  # noqa: PLC0415 - only where something failed
 
     for number, label, meaning, _, remedy, _ in quote3_errors.ROWS:
@@ -183,11 +186,5 @@ def short(text: str) -> str:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
-
-
-def _signal(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+    longest = _LONGEST_OURS if text.startswith(_OURS) else _LONGEST
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"

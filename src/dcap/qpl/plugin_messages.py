@@ -1,21 +1,17 @@
-"""What a plugin's process is asked, and what it answers: frames of MessagePack on two pipes.
+"""What a plugin's process is asked, and what it answers: frames of MessagePack on two pipes (`frames`).
 
-A frame is its length (four bytes, little-endian) and that many bytes. The process first sends one
-`Loaded`, then one `Answer` for each `Call`. Both sides bound what they read; what the process sends is
-believed no more than the plugin in it. Not here: who sends (`plugin_child`, `plugin_process`).
+The process first sends one `Loaded`, then one `Answer` for each `Call`. What it sends is believed no
+more than the plugin in it. Not here: who sends (`plugin_child`, `plugin_process`).
 """
 
-import struct
 from typing import Final, Literal
 
 import msgspec
 
 from dcap.qpl.abi import Kind
 
-LENGTH: Final = struct.Struct("<I")
 #: No list or document is larger; a CRL of 100,000 entries has 4 MiB.
 MAX_PIECE: Final = 4 * 1024 * 1024
-MAX_FRAME: Final = 8 * MAX_PIECE
 MAX_LINES: Final = 200
 MAX_LINE: Final = 2500
 
@@ -73,9 +69,3 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     outputs: dict[str, bytes] = {}
     numbers: dict[str, int] = {}
     lines: tuple[Line, ...] = ()
-
-
-def frame(message: msgspec.Struct) -> bytes:
-    """A message as it is sent."""
-    body = msgspec.msgpack.encode(message)
-    return LENGTH.pack(len(body)) + body

@@ -2,22 +2,15 @@
 
     python -I -m dcap.qpl.plugin_process PATH LEVEL PARENT
 
-Requests come on standard input, answers leave by what was standard output (`plugin_messages`). Before
-the library is loaded, descriptor 1 becomes descriptor 2, so that whatever it prints is noise on a pipe
-of its own. Outputs are copied, then freed by the plugin's own function. The process ends with its
-input, or with the process that started it. Not here: what the answers are worth (`plugin`), limits of
-time (`plugin_child`).
+Outputs are copied, then freed by the plugin's own function. Not here: the pipes (`isolated_inside`),
+what the answers are worth (`plugin`), limits of time (`plugin_child`).
 
 Source: `quote-provider.md` §0, §3.
 """
 
 import ctypes
 import os
-import resource
-import select
 import sys
-import threading
-import time
 from collections.abc import Callable
 from ctypes import byref, c_char_p, c_uint16, c_uint32, c_void_p, cast, string_at
 from typing import Any, Final, NoReturn
@@ -25,9 +18,8 @@ from typing import Any, Final, NoReturn
 import msgspec
 
 from dcap.qpl import abi
+from dcap.qpl.isolated_inside import detach, open_library, receive, send
 from dcap.qpl.plugin_messages import (
-    LENGTH,
-    MAX_FRAME,
     MAX_LINE,
     MAX_LINES,
     MAX_PIECE,
@@ -36,14 +28,8 @@ from dcap.qpl.plugin_messages import (
     Fault,
     Line,
     Loaded,
-    frame,
 )
 
-_RTLD_LAZY: Final = 1
-_LATIN: Final = "latin-1"
-#: How long the plugin may clean up after the last request.
-_GRACE: Final = 0.5
-_LOOK_AFTER: Final = 5_000
 _LARGEST_URLS: Final = 64
 
 
@@ -59,7 +45,7 @@ class Library:
     """A plugin that was loaded, its functions, and what it has logged since it was last asked."""
 
     def __init__(self, path: str, level: abi.Level) -> None:
-        self._library = _load(path)
+        self._library = open_library(path)
         self._lines: list[Line] = []
         self._bound = {
             export.name: function
@@ -109,18 +95,6 @@ class Library:
     def _log(self, level: int, text: bytes | None) -> None:
         if len(self._lines) < MAX_LINES:
             self._lines.append(Line(level, (text or b"")[:MAX_LINE]))
-
-
-def _load(path: str) -> ctypes.CDLL:
-    """As most consumers load it: bound lazily, its symbols for itself alone. Raises `OSError`."""
-    system = ctypes.CDLL(None)
-    load, why = system.dlopen, system.dlerror  # both before: looking one up clears the error
-    load.restype, load.argtypes = c_void_p, (c_char_p, ctypes.c_int)
-    why.restype = c_char_p
-    handle = load(os.fsencode(path), _RTLD_LAZY)
-    if not handle:
-        raise OSError((why() or b"no reason given").decode(_LATIN))
-    return ctypes.CDLL(path, handle=handle)
 
 
 # ── outputs ─────────────────────────────────────────────────────────────────────────────────────
@@ -329,58 +303,18 @@ _CALLS: Final[dict[str, Callable[[_Bound, Call], Answer]]] = {
 def main() -> NoReturn:
     """Load the plugin, then answer until nobody asks."""
     path, level, parent = sys.argv[1:4]
-    resource.setrlimit(
-        resource.RLIMIT_CORE, (0, 0)
-    )  # a core of it would hold a machine's identifiers
-    asked, answers = os.dup(0), os.dup(1)
-    os.dup2(2, 1)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    threading.Thread(target=_watch, args=(asked, int(parent)), daemon=True).start()
+    asked, answers = detach(int(parent))
     try:
         library = Library(path, "error" if level == "error" else "info")
     except OSError as error:
-        _send(answers, Loaded(error=str(error)))
+        send(answers, Loaded(error=str(error)))
         os._exit(1)
-    _send(answers, library.loaded)
+    send(answers, library.loaded)
     decode = msgspec.msgpack.Decoder(Call).decode
-    while body := _receive(asked):
-        _send(answers, library.call(decode(body)))
+    while body := receive(asked):
+        send(answers, library.call(decode(body)))
     library.clean_up()
     os._exit(0)  # without the library's own farewells, which may hang
-
-
-def _send(answers: int, message: Loaded | Answer) -> None:
-    ctypes.CDLL(None).fflush(None)  # what the plugin printed belongs to this call
-    left = memoryview(frame(message))
-    while left:
-        left = left[os.write(answers, left) :]
-
-
-def _receive(asked: int) -> bytes:
-    """The body of the next frame; empty at the end."""
-    head = _read(asked, LENGTH.size)
-    if len(head) < LENGTH.size:
-        return b""
-    (size,) = LENGTH.unpack(head)
-    return _read(asked, size) if size <= MAX_FRAME else b""
-
-
-def _read(asked: int, size: int) -> bytes:
-    found = b""
-    while len(found) < size and (more := os.read(asked, size - len(found))):
-        found += more
-    return found
-
-
-def _watch(asked: int, parent: int) -> NoReturn:
-    """End where nobody is left to hear the answer, even in the midst of a call that never ends."""
-    poll = select.poll()
-    poll.register(asked, 0)  # the hang-up alone
-    while os.getppid() == parent:
-        if poll.poll(_LOOK_AFTER):
-            break
-    time.sleep(_GRACE)
-    os._exit(0)
 
 
 if __name__ == "__main__":

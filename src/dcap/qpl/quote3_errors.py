@@ -402,8 +402,9 @@ ROWS: Final[tuple[Row, ...]] = (
      ("0xE00D",)),
     (0xE040, "SGX_QL_SERVICE_UNAVAILABLE",
      "The PCCS answered 503: it cannot serve now.",
-     ("Intel's PCCS says 503 only of a refresh; elsewhere suspect what stands in front of it.",),
-     (PCCS_LOG,
+     ("Intel's PCCS says 503 only of a refresh; elsewhere suspect what stands in front of it.",
+      "With dcap's library: the process behind it is not there, and none could be started."),
+     (PCCS_LOG, "With dcap's library `dcap doctor` says why there is no process.",
       ("`systemctl status pccs`; set `retry_times` and `retry_delay` in "
        "/etc/sgx_default_qcnl.conf.")),
      ("503", "0xB013")),

@@ -20,7 +20,9 @@ from dcap.formats.certification import (
     PpidRsa3072,
 )
 from dcap.formats.pck_extensions import PckExtensions, SgxType
+from dcap.formats.pck_selection import tcbm_of
 from dcap.formats.quote import Body
+from dcap.formats.registration_structure import MANIFEST_GUID, write_structure
 from dcap.simulator import ppid_key, quoting_enclave
 from dcap.simulator.intel import EPOCH, PCK_CRL_URL, Authority, issue
 from dcap.simulator.keys import derive, encrypt_ppid, signing_key
@@ -45,7 +47,7 @@ class Tcbm(msgspec.Struct, frozen=True):
     @property
     def hex(self) -> str:
         """CPUSVN ‖ PCESVN (little-endian), 36 hex digits, upper case."""
-        return (self.cpu_svn + self.pce_svn.to_bytes(2, "little")).hex().upper()
+        return tcbm_of(self.cpu_svn, self.pce_svn).hex().upper()
 
 
 class Platform:
@@ -109,7 +111,8 @@ class Platform:
     def manifest(self) -> bytes:
         """The platform manifest that a multi-package machine registers with."""
         label = derive(self.world.seed, "manifest", self.name, str(self.package))
-        return b"SIMULATED MANIFEST " + self.ppid + label * 264
+        content = b"SIMULATED MANIFEST " + self.ppid + label * 264
+        return write_structure(MANIFEST_GUID, content)
 
     # TCB
 

@@ -18,6 +18,7 @@ from dcap.formats.collateral import FILE_NAMES, MAX_SIZE, TCB_INFO, Collateral
 from dcap.formats.containers.bundle import Bundle, is_bundle
 from dcap.formats.origin import Origin
 from dcap.formats.pck_extensions import PckExtensions
+from dcap.formats.pck_selection import tcbm_of
 from dcap.formats.signed_json import SignedJson
 from dcap.formats.tcb_info import TcbInfo
 from dcap.sources.need import CollateralNeed, MachineNeed
@@ -109,7 +110,7 @@ class DirectorySource:
                 continue
             found = FetchedPck(
                 chain=chain,
-                tcbm=extensions.cpu_svn + extensions.pce_svn.to_bytes(2, "little"),
+                tcbm=tcbm_of(extensions.cpu_svn, extensions.pce_svn),
                 origin=self._origin("pck_certificate", place),
             )
             if accept is None or accept(found):

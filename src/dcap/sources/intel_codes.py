@@ -51,8 +51,6 @@ NETWORK_ERROR = 0xE019
 NO_COLLATERAL = 0xE01B
 _STATUS = re.compile(r"(?:pcs|pccs)-([0-9]{3})")
 _SAID = "Intel's code "
-#: Where an error carries its number, once the piece it is of is known.
-_NUMBER = "quote3_error"
 
 
 def intel_code(error: CollateralError, piece: str) -> str | None:
@@ -72,9 +70,8 @@ def intel_number(error: DcapError, piece: str = "") -> int:
 
     Of several sources that failed, it is that of the first which did not merely have none.
     """
-    known = getattr(error, _NUMBER, None)
-    if isinstance(known, int):
-        return known
+    if isinstance(error, CollateralError) and error.quote3_error is not None:
+        return error.quote3_error
     attempts = [attempt.error for attempt in getattr(error, "attempts", ())]
     if attempts:
         telling = [each for each in attempts if not isinstance(each, NotFound)]
@@ -91,10 +88,10 @@ def intel_number(error: DcapError, piece: str = "") -> int:
 
 def with_intel_code(error: CollateralError, piece: str) -> CollateralError:
     """The same error, saying what Intel's quote provider would have said; it carries the number too."""
-    if hasattr(error, _NUMBER) or _SAID in error.what:
+    if error.quote3_error is not None or _SAID in error.what:
         return error
     told = copy.copy(error)
-    told.__dict__[_NUMBER] = intel_number(error, piece)
+    told.quote3_error = intel_number(error, piece)
     code = intel_code(error, piece)
     if code is not None:
         told.what = f"{error.what}; {_SAID}{code}"

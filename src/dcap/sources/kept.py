@@ -21,7 +21,7 @@ import msgspec
 from dcap.errors import printable
 from dcap.formats.crl import Crl
 from dcap.formats.origin import Origin
-from dcap.formats.pck_selection import Tcb
+from dcap.formats.pck_selection import Tcb, tcbm_of
 from dcap.formats.signed_json import prepare
 from dcap.sources.freshness import Term
 from dcap.sources.need import CollateralNeed, MachineNeed
@@ -240,7 +240,7 @@ def prove_certificate(
     if check.extensions is None or check.window is None:
         return _first_failed(check.findings)
     leaf = check.extensions
-    if fetched.tcbm != leaf.cpu_svn + leaf.pce_svn.to_bytes(2, "little"):
+    if fetched.tcbm != tcbm_of(leaf.cpu_svn, leaf.pce_svn):
         return "the certificate is for another TCB than came with it"
     if leaf.pce_id != need.pce_id:
         return "the certificate is for another PCE"

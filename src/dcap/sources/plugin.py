@@ -25,6 +25,7 @@ from dcap.formats.collateral import ENCLAVE_IDENTITY, TCB_INFO, Collateral
 from dcap.formats.crl import Crl
 from dcap.formats.enclave_identity import EnclaveIdentity
 from dcap.formats.origin import Origin
+from dcap.formats.pck_selection import tcbm_of
 from dcap.formats.signed_json import SignedJson
 from dcap.formats.tcb_info import TcbInfo
 from dcap.qpl.plugin import CollateralPieces, Machine, Plugin
@@ -112,7 +113,7 @@ class PluginSource:
             raise self._unreadable(error) from None
         return FetchedPck(
             chain=chain,
-            tcbm=found.cpu_svn + found.pce_svn.to_bytes(2, "little"),
+            tcbm=tcbm_of(found.cpu_svn, found.pce_svn),
             origin=self._origin("pck_certificate", self._clock()),
             remarks=self._remarks,
         )

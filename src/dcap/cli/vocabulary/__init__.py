@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from dcap.cli.vocabulary import (
+    attester,
     collateral,
     commands,
+    doctor,
     documents,
     evidence,
     network,
@@ -23,6 +25,7 @@ from dcap.cli.vocabulary import (
     policy,
     provider,
     qcnl,
+    registration,
     service,
     simulator,
     sources,
@@ -46,6 +49,9 @@ FAMILIES: Final[Mapping[str, Rows]] = {
     "The configuration of Intel's quote provider": qcnl.ROWS,
     "The process behind the plugin": provider.ROWS,
     "Placing the plugin": placing.ROWS,
+    "This machine's attesters": attester.ROWS,
+    "Registering a machine": registration.ROWS,
+    "The doctor and containers": doctor.ROWS,
     "The simulator": simulator.ROWS,
 }
 ERROR_CODES: Final[Mapping[str, Row]] = {

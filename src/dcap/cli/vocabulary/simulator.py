@@ -21,5 +21,14 @@ ROWS: Final[Rows] = {
     "simulator-running": Row(1, "Another `dcap sim up` serves this world.",
         ("One was left running in another terminal or by a test that was stopped.",),
         ("end the process that the message names, or give another --dir",)),
+    "simulator-socket": Row(1, "The simulator cannot open the Unix socket that was named.",
+        ("Its folder is not there, or another process listens at it.",
+         "The path is too long: a Unix socket's has 107 bytes at most."),
+        ("name a short path in a folder that is there: `dcap sim up --aesm /tmp/aesm.socket`",
+         "`ss -lxp` shows who listens there")),
+    "simulator-folder": Row(1, "The simulator cannot make the folder of pseudo-files that was named.",
+        ("A file stands there, or the folder is another user's.",
+         "The file system has no FIFOs, or the system is no Linux."),
+        ("name a folder of your own, on a Linux file system; it may be missing",)),
 }
 # fmt: on

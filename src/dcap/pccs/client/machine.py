@@ -1,6 +1,6 @@
 """Machines as lists have them: one of several entries, each of a raw TCB.
 
-What identifies one stands in no text of these values. Not here: reading lists (`pccs.transfer`).
+What identifies one stands in no text of these values. Not here: reading lists (`api.platform_list`).
 
 Source: `pccs-and-pcs-api.md` §4.2.
 """

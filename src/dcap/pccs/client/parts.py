@@ -19,11 +19,11 @@ import msgspec
 
 from dcap.api.pccs_admin import PlatformRecord
 from dcap.api.pcs_responses import NOT_AVAILABLE
+from dcap.api.platform_list import checked
 from dcap.errors import ConfigError, FormatError
 from dcap.formats.certificate import Certificate
 from dcap.formats.pck_extensions import PckExtensions
 from dcap.formats.signed_json import decode_part
-from dcap.pccs.transfer.platform_list import checked
 from dcap.pccs.transfer.wire import WireFile
 
 #: What Intel's PCCS takes, and ours, unless they are told otherwise.

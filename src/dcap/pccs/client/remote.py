@@ -21,6 +21,7 @@ from dcap.api import pccs_admin as admin
 from dcap.api.http import Handler, HttpRequest, HttpResponse
 from dcap.api.pccs_admin import KEEP
 from dcap.api.pccs_responses import CAUSE, LEFT_OUT, WHY, PccsRefusal
+from dcap.api.platform_list import MAX_SIZE
 from dcap.errors import (
     ConfigError,
     DcapError,
@@ -30,7 +31,6 @@ from dcap.errors import (
     printable,
 )
 from dcap.pccs.causes import CAUSES
-from dcap.pccs.transfer.platform_list import MAX_SIZE
 from dcap.sources.endpoint import Connect, origin_of, placed
 
 #: Where a PCCS is, unless it is told.
