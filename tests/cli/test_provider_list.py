@@ -12,8 +12,9 @@ from transcripts.desk import Outcome, run
 NONE = """\
 root ROOT
 plugins  none
-advice: no quote provider is installed, and left without are Open Enclave (OE_QUOTE_PROVIDER_LOAD_ERROR), \
-Intel's SGX quoting (quotes hold the encrypted PPID instead of a PCK certificate; verifiers say 0xE01C) \
+advice: no quote provider is installed, and left without are Open Enclave \
+(OE_QUOTE_PROVIDER_LOAD_ERROR), Intel's SGX quoting (quotes hold the encrypted PPID \
+instead of a PCK certificate; verifiers say 0xE01C) \
 and Intel's QVL (verifying fails: 0xE00E (SGX_QL_PLATFORM_LIB_UNAVAILABLE)) [plugins-none]
 fix: `dcap provider install`, or the package of Intel's or Azure's (dcap itself needs none)
 """

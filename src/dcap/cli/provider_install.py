@@ -164,8 +164,8 @@ def _lines(
     for choice in found.consumers:
         yield f"  {choice.name:<{width}}  {_choice(choice)}"
     if not any(choice.path.startswith(f"{place.prefix}/") for choice in found.consumers):
-        yield f"no program looks into {place.prefix} by itself: name it in LD_LIBRARY_PATH, or in a file of"
-        yield "/etc/ld.so.conf.d and run ldconfig; Conclave looks into no other folder than its own four"
+        yield f"no program looks into {place.prefix} by itself: name it in LD_LIBRARY_PATH, or in a file"
+        yield "of /etc/ld.so.conf.d and run ldconfig; Conclave looks at its own four paths alone"
 
 
 def _choice(choice: Choice) -> str:
