@@ -129,7 +129,7 @@ ANSWERS: dict[str, tuple[bytes, str, str]] = {
     "an enclave's quote": (
         framed(write_message(QuoteResponse(MACHINE.quote(NONCE)))),
         "attester-quote",
-        "SGX quote",
+        "TDX was asked for",
     ),
 }
 

@@ -10,9 +10,11 @@ from dcap.cli import glossary
 from dcap.cli.causes import CAUSES as CAUSES_OF_FINDINGS
 from dcap.cli.explain import (
     ADVISORY,
+    AILMENT,
     ERROR,
     EXIT,
     FINDING,
+    PLUGIN,
     REFUSAL,
     REMARK,
     TCB_STATUS,
@@ -21,7 +23,9 @@ from dcap.cli.explain import (
 )
 from dcap.cli.main import INTERNAL_ERROR
 from dcap.cli.vocabulary import ERROR_CODES
+from dcap.doctor.checks import AILMENTS
 from dcap.pccs.causes import CAUSES as REFUSALS
+from dcap.qpl.discovery_remarks import PROBLEMS
 from dcap.qpl.error_codes import all_codes
 from dcap.qpl.qcnl_config import read_qcnl
 from dcap.qpl.qcnl_remarks import REMARKS
@@ -141,6 +145,17 @@ def test_every_cause_of_a_pccs_is_explained(word: str, before: str) -> None:
     assert meaning.code == f"pccs-{word}"
     assert (meaning.meaning, meaning.remedy) == (cause.what, (cause.mend,))
     assert meaning.maps_to == str(cause.status)
+
+
+@pytest.mark.parametrize("code", list(AILMENTS))
+def test_every_finding_of_the_doctor_is_explained(code: str) -> None:
+    """Its code leads to what it means, its causes and what mends it."""
+    meanings = explain(code)
+    assert meanings
+    for meaning in meanings:
+        assert meaning.meaning
+        assert meaning.remedy
+    assert meanings[0].kind == (PLUGIN if code in PROBLEMS else AILMENT)
 
 
 def test_every_tcb_status_is_explained() -> None:

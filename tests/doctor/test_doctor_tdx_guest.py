@@ -116,6 +116,14 @@ def test_row_16_configfs_is_not_mounted(tmp_path: Path) -> None:
     )
 
 
+def test_in_a_container_configfs_is_another_checks_affair(tmp_path: Path) -> None:
+    """Nothing is mounted from inside: the check `container` says what the host hands in."""
+    root = without_reports(trust_domain(tmp_path))
+    mounts(root)
+    (root / ".dockerenv").write_text("")
+    assert look(root).codes == []
+
+
 @pytest.mark.parametrize(
     ("release", "words"),
     [("6.8.0-45-generic", "nothing answers for TDX there"), ("6.5.0-35-generic", "since 6.7")],

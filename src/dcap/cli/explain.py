@@ -1,10 +1,11 @@
 """`dcap explain`: what a code, a status or a finding means, whence it comes, and what mends it.
 
 Looks everywhere at once: dcap's own findings, errors and exit statuses; TCB statuses and advisory
-ids; remarks of `dcap qcnl lint`, problems of `dcap provider list` and causes of a PCCS's refusals; the
-codes of Intel's quote provider, verifier and PCCS, of TDX and of Open Enclave. Reads no file and asks
-nobody. The tables stand in `vocabulary`, `glossary`, `causes`, `verification.checks`,
-`qpl.qcnl_remarks`, `qpl.discovery_remarks`, `pccs.causes` and `qpl.error_codes`.
+ids; remarks of `dcap qcnl lint`, problems of `dcap provider list`, findings of `dcap doctor` and causes
+of a PCCS's refusals; the codes of Intel's quote provider, verifier and PCCS, of TDX and of Open Enclave.
+Reads no file and asks nobody. The tables stand in `vocabulary`, `glossary`, `causes`,
+`verification.checks`, `qpl.qcnl_remarks`, `qpl.discovery_remarks`, `doctor.checks`, `pccs.causes` and
+`qpl.error_codes`.
 """
 
 import difflib
@@ -28,6 +29,7 @@ FINDING: Final = "dcap finding"
 ERROR: Final = "dcap error"
 REMARK: Final = "remark of dcap qcnl lint"
 PLUGIN: Final = "problem of dcap provider list"
+AILMENT: Final = "finding of dcap doctor"
 REFUSAL: Final = "Dcap-Cause of a PCCS"
 TCB_STATUS: Final = "TCB status"
 ADVISORY: Final = "Intel security advisory"
@@ -104,7 +106,7 @@ def explain(asked: str) -> tuple[Explanation, ...]:
     if match := _EXIT.fullmatch(spelling):
         return tuple(_exit_status(int(match[1])))
     number = int(spelling) if spelling.isascii() and spelling.isdigit() else -1
-    return (
+    ours = (
         *_exit_status(number),
         *_tcb_status(spelling),
         *_advisory(spelling),
@@ -113,8 +115,8 @@ def explain(asked: str) -> tuple[Explanation, ...]:
         *_remark(spelling),
         *_plugin(spelling),
         *_refusal(spelling),
-        *_intel(asked),
     )
+    return (*(ours or _ailment(spelling)), *_intel(asked))
 
 
 def _joined(codes: tuple[str, ...]) -> list[str]:
@@ -230,6 +232,23 @@ def _refusal(spelling: str) -> Iterator[Explanation]:
         )  # fmt: skip
 
 
+def _ailment(spelling: str) -> Iterator[Explanation]:
+    """What `dcap doctor` finds on some machine, where no machine is at hand."""
+    code = _slug(spelling)
+    if "-" not in code:  # no code of the doctor's
+        return
+    from dcap.doctor.checks import AILMENTS  # noqa: PLC0415 - it brings all that the doctor knows
+
+    if code in AILMENTS:
+        ailment = AILMENTS[code]
+        yield Explanation(
+            code=code, name="", kind=AILMENT,
+            meaning=f"{ailment.title}. Seen as: {ailment.symptom} {ailment.why}",
+            causes=ailment.causes, remedy=(*ailment.mends, "`dcap doctor` says what it is here"),
+            exit_status=7 if ailment.severity == "error" else 0,
+        )  # fmt: skip
+
+
 def _intel(asked: str) -> Iterator[Explanation]:
     from dcap.qpl.error_codes import explain_code  # noqa: PLC0415 - its tables are large
 
@@ -257,11 +276,12 @@ def _suggestions(asked: str) -> list[str]:
 
 
 def _own_codes() -> Iterator[str]:
-    from dcap.pccs import causes  # noqa: PLC0415 - only where a code is not known
+    from dcap.doctor.checks import AILMENTS  # noqa: PLC0415 - only where a code is not known
+    from dcap.pccs import causes  # noqa: PLC0415
     from dcap.qpl.discovery_remarks import PROBLEMS  # noqa: PLC0415
     from dcap.qpl.qcnl_remarks import REMARKS  # noqa: PLC0415
 
-    yield from (*ERROR_CODES, *REMARKS, *PROBLEMS)
+    yield from (*ERROR_CODES, *REMARKS, *PROBLEMS, *AILMENTS)
     yield from (f"{_REFUSED}{word}" for word in causes.CAUSES)
 
 

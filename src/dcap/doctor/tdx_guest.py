@@ -11,6 +11,7 @@ Source: `quote-provider.md` §5.6, §6 row 16; Linux, Documentation/ABI/testing/
 from typing import Final
 
 from dcap.attester.configfs_tsm import CONFIG, ENTRY, PATH_VARIABLE, PROVIDER, REPORTS
+from dcap.attester.container import container_of
 from dcap.attester.qgs import CONFIGURATION, port_in
 from dcap.doctor.accounts import WRITE, may
 from dcap.doctor.examination import Check
@@ -94,6 +95,9 @@ def _roads(scene: Scene) -> Remarks:
     problem = _configfs_problem(scene)
     if problem is None:
         yield from _entry(scene)
+    elif inside := container_of(scene.root, scene.environ):
+        why = f"this is a container ({inside.kind}): the check `container` says what to hand in"
+        yield Skipped("configfs-tsm", why)
     elif port:
         why = f"{problem.what}; vsock port {port} is taken first, and serves without it"
         yield Skipped("configfs-tsm", why)
