@@ -15,11 +15,12 @@ from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
-from dcap.errors import ConfigError
+from dcap.errors import AttesterError, ConfigError
 
 #: Of every report, SGX and TDX alike.
 REPORT_DATA_SIZE = 64
 
+Tee: TypeAlias = Literal["SGX", "TDX"]
 #: TARGETINFO of the quoting enclave (512 bytes) and report data (64) -> the enclave's REPORT (432).
 Reporter: TypeAlias = Callable[[bytes, bytes], bytes]
 
@@ -32,11 +33,25 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    tee: Literal["SGX", "TDX"]
+    tee: Tee
     usable: bool
     found: tuple[str, ...] = ()
     why_not: str = ""
     mend: str = ""
+
+
+def described(
+    name: str, tee: Tee, found: tuple[str, ...], problem: AttesterError | None
+) -> Description:
+    """An attester that serves, or that does not because of a problem."""
+    return Description(
+        name=name,
+        tee=tee,
+        usable=problem is None,
+        found=found,
+        why_not=problem.what if problem else "",
+        mend=problem.mend if problem else "",
+    )
 
 
 class Attester(Protocol):

@@ -21,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from dcap.attester.attester import Description
+from dcap.attester.attester import Description, described
 from dcap.attester.bound_quote import bound_quote
 from dcap.attester.pseudo_file import read_answer
 from dcap.attester.surroundings import Surroundings
@@ -132,14 +132,7 @@ def found(surroundings: Surroundings) -> Description:
         name = _named(surroundings)
         facts.append(f"{posixpath.dirname(name)}: there")
         problem = _entry_problem(entry, name, facts)
-    return Description(
-        name=NAME,
-        tee="TDX",
-        usable=problem is None,
-        found=tuple(facts),
-        why_not=problem.what if problem else "",
-        mend=problem.mend if problem else "",
-    )
+    return described(NAME, "TDX", tuple(facts), problem)
 
 
 def _entry_problem(entry: Path, name: str, facts: list[str]) -> AttesterError | None:

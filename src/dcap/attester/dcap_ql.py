@@ -20,7 +20,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from dcap.attester.attester import Description, Reporter, padded
+from dcap.attester.attester import Description, Reporter, described, padded
 from dcap.attester.bound_quote import bound_quote
 from dcap.attester.container import NODES, Use, node_of
 from dcap.attester.dcap_ql_messages import Loaded, Outcome, Part, Step
@@ -80,14 +80,7 @@ class DcapQlAttester:
         """The library, the devices, whether there is a reporter. Nothing is loaded or opened."""
         facts: list[str] = []
         problem = self._problem(facts)
-        return Description(
-            name=self.name,
-            tee="SGX",
-            usable=problem is None,
-            found=tuple(facts),
-            why_not=problem.what if problem else "",
-            mend=problem.mend if problem else "",
-        )
+        return described(self.name, "SGX", tuple(facts), problem)
 
     def quote(self, report_data: bytes) -> bytes:
         """A quote over the reporter's report. Raises `AttesterError` (`attester-dcap-ql-…`, …)."""

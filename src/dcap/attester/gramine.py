@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from dcap.attester.attester import REPORT_DATA_SIZE, Description, Reporter, padded
+from dcap.attester.attester import REPORT_DATA_SIZE, Description, Reporter, described, padded
 from dcap.attester.bound_quote import bound_quote
 from dcap.attester.pseudo_file import read_answer
 from dcap.attester.surroundings import Surroundings
@@ -58,14 +58,7 @@ class GramineAttester:
     def describe(self) -> Description:
         """What there is: the folder, and which attestation the manifest asks for. Writes nothing."""
         facts, problem = _look(self._surroundings)
-        return Description(
-            name=self.name,
-            tee="SGX",
-            usable=problem is None,
-            found=facts,
-            why_not=problem.what if problem else "",
-            mend=problem.mend if problem else "",
-        )
+        return described(self.name, "SGX", facts, problem)
 
     def quote(self, report_data: bytes) -> bytes:
         """A quote over 64 bytes. Raises `AttesterError` (`attester-gramine-…`, `attester-…`)."""

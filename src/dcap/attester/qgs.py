@@ -23,7 +23,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from dcap.attester import tdx_guest
-from dcap.attester.attester import Description
+from dcap.attester.attester import Description, described
 from dcap.attester.bound_quote import bound_quote
 from dcap.attester.qgs_answer import quote_in
 from dcap.attester.surroundings import Surroundings
@@ -101,14 +101,7 @@ def found(surroundings: Surroundings) -> Description:
         facts += (f"{SOCKET}: there",)
     else:
         problem = problem or _unknown(surroundings)
-    return Description(
-        name=NAME,
-        tee="TDX",
-        usable=problem is None,
-        found=facts,
-        why_not=problem.what if problem else "",
-        mend=problem.mend if problem else "",
-    )
+    return described(NAME, "TDX", facts, problem)
 
 
 def address_of(surroundings: Surroundings) -> Address | None:

@@ -20,7 +20,7 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from dcap.attester.attester import REPORT_DATA_SIZE, Description
+from dcap.attester.attester import REPORT_DATA_SIZE, Description, described
 from dcap.attester.bound_quote import bound_quote
 from dcap.attester.qgs_answer import quote_in
 from dcap.attester.surroundings import Surroundings
@@ -98,14 +98,7 @@ class TdxGuestAttester:
 def found(surroundings: Surroundings) -> Description:
     """What there is of it: the device, and whether we may open it."""
     facts, problem = look(surroundings)
-    return Description(
-        name=NAME,
-        tee="TDX",
-        usable=problem is None,
-        found=facts,
-        why_not=problem.what if problem else "",
-        mend=problem.mend if problem else "",
-    )
+    return described(NAME, "TDX", facts, problem)
 
 
 def look(surroundings: Surroundings) -> tuple[tuple[str, ...], AttesterError | None]:

@@ -21,6 +21,7 @@ from dcap.doctor.finding import Ailment, Finding, Remark, Right, Skipped
 from dcap.doctor.scene import ROLES, Scene
 from dcap.errors import DcapError
 from dcap.qpl.discovery_remarks import listed
+from dcap.qpl.discovery_root import encodable
 
 State: TypeAlias = Literal["ok", "warn", "FAIL", "skip"]
 #: The page that `tools/reference_doctor.py` makes of the ailments.
@@ -107,18 +108,7 @@ def _valued(each: Told) -> dict[str, Any]:
         value["severity"] = "error" if each.is_error else "warning"
         value["why"] = ailment.why if ailment else ""
         value["docs"] = f"{DOCS}#{remark.code}"
-    return {name: _encodable(part) for name, part in value.items()}
-
-
-def _encodable(value: Any) -> Any:  # noqa: ANN401 - a document
-    """Texts that are all Unicode: names of files may hold any bytes."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, dict):
-        return {key: _encodable(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_encodable(part) for part in value]
-    return value
+    return {name: encodable(part) for name, part in value.items()}
 
 
 # ── the lines ───────────────────────────────────────────────────────────────────────────────────

@@ -13,6 +13,7 @@ import msgspec
 from dcap.cli import output
 from dcap.qpl.consumers import BY_WORD
 from dcap.qpl.discovery import discover
+from dcap.qpl.discovery_root import encodable
 from dcap.qpl.discovery_values import Candidate, Choice, Discovery, Problem
 
 #: This machine's environment, as the house has it.
@@ -57,20 +58,9 @@ def command(
     host. Files are read, nothing is loaded. Exit status 7 where something is to be mended.
     """
     found = discover(root, environ=os.environ, bundle=bundle, only=consumer)
-    value = {name: _encodable(part) for name, part in msgspec.to_builtins(found).items()}
+    value = {name: encodable(part) for name, part in msgspec.to_builtins(found).items()}
     output.emit(value, _told(found, explain=explain), as_json=as_json)
     return WRONG if found.is_wrong else 0
-
-
-def _encodable(value: object) -> object:
-    """A value whose texts are all Unicode: names of files may hold any bytes."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, dict):
-        return {key: _encodable(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_encodable(part) for part in value]
-    return value
 
 
 def _told(found: Discovery, *, explain: bool) -> Iterator[str]:

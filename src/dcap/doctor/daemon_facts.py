@@ -9,6 +9,7 @@ Not here: what its socket answers (`aesm_answer`), what is wrong with it (`daemo
 import msgspec
 
 from dcap.doctor.accounts import account_named
+from dcap.doctor.finding import Finding, Mend, Remarks, Right, Skipped
 from dcap.doctor.nodes import ENCLAVE, PROVISION, Node, first_node, groups
 from dcap.doctor.scene import Account, Scene
 from dcap.doctor.services import Service, services
@@ -91,3 +92,21 @@ def _with_more_groups(root: Root, account: Account, unit: Unit) -> Account:
     fresh = account_named(root, account.name)
     mine = account.groups if fresh is None else account.groups | fresh.groups
     return msgspec.structs.replace(account, groups=frozenset({*mine, *more}))
+
+
+def rights(scene: Scene, daemon: DaemonFacts, whose: str, code: str, log: Mend) -> Remarks:
+    """Whether the daemon's own account may open the devices."""
+    if daemon.account is None:
+        yield Skipped(f"{whose}'s right to the devices", "its account is not known")
+        return
+    name, closed = daemon.account.name, closed_to(scene, daemon.account)
+    if not closed:
+        yield Right(f"{whose}'s account, {name}, may open the SGX devices")
+        return
+    group = closed[-1].group if closed[-1].group_may else "sgx_prv"
+    yield Finding(
+        code,
+        f"{whose}'s account, {name}, may not open {' and '.join(each.path for each in closed)}",
+        tuple(map(str, closed)),
+        (Mend(f"`sudo usermod -aG {group} {name} && sudo systemctl restart {daemon.name}`"), log),
+    )

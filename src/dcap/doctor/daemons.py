@@ -15,7 +15,7 @@ import msgspec
 from dcap.attester.aesm_errors import OTHER, REFUSALS
 from dcap.attester.container import container_of
 from dcap.doctor.aesm_answer import AesmAnswer, Outcome, ask_aesm
-from dcap.doctor.daemon_facts import DaemonFacts, closed_to, daemon_facts
+from dcap.doctor.daemon_facts import DaemonFacts, daemon_facts, rights
 from dcap.doctor.daemons_ailments import AILMENTS
 from dcap.doctor.enclave_programs import enclave_programs, start_of
 from dcap.doctor.examination import Check
@@ -61,7 +61,7 @@ def _aesm(scene: Scene) -> Remarks:
         if inside := container_of(scene.root, scene.environ):
             yield Skipped("AESM's unit and rights", f"this is a container ({inside.kind})")
         else:
-            yield from _rights(scene, aesmd)
+            yield from rights(scene, aesmd, "AESM", "aesmd-no-device", _LOG)
 
 
 def _why_skipped(scene: Scene, aesmd: DaemonFacts, path: str) -> str:
@@ -248,24 +248,6 @@ def _unit(aesmd: DaemonFacts) -> Remarks:
                 "enable it: `sudo systemctl enable aesmd`", ("sudo", "systemctl", "enable", "aesmd")
             ),
         ),
-    )
-
-
-def _rights(scene: Scene, aesmd: DaemonFacts) -> Remarks:
-    """Whether the daemon's own account may open the devices."""
-    if aesmd.account is None:
-        yield Skipped("AESM's right to the devices", "its account is not known")
-        return
-    name, closed = aesmd.account.name, closed_to(scene, aesmd.account)
-    if not closed:
-        yield Right(f"AESM's account, {name}, may open the SGX devices")
-        return
-    group = closed[-1].group if closed[-1].group_may else "sgx_prv"
-    yield Finding(
-        "aesmd-no-device",
-        f"AESM's account, {name}, may not open {' and '.join(each.path for each in closed)}",
-        tuple(map(str, closed)),
-        (Mend(f"`sudo usermod -aG {group} {name} && sudo systemctl restart aesmd`"), _LOG),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from dcap.attester.container import container_of
 from dcap.doctor.aesm_answer import connected_to, outcome_of
-from dcap.doctor.daemon_facts import DaemonFacts, closed_to, daemon_facts
+from dcap.doctor.daemon_facts import DaemonFacts, daemon_facts, rights
 from dcap.doctor.finding import Finding, Mend, Remarks, Right, Skipped
 from dcap.doctor.scene import Scene
 from dcap.errors import printable
@@ -61,25 +61,8 @@ def look_at_qgs(scene: Scene) -> Remarks:
         )
     else:
         yield Right("QGS runs", qgsd.evidence)
-    yield from _rights(scene, qgsd)
+    yield from rights(scene, qgsd, "QGS", "qgsd-no-device", _LOG)
     yield from _configuration(scene, qgsd)
-
-
-def _rights(scene: Scene, qgsd: DaemonFacts) -> Remarks:
-    if qgsd.account is None:
-        yield Skipped("QGS's right to the devices", "its account is not known")
-        return
-    name, closed = qgsd.account.name, closed_to(scene, qgsd.account)
-    if not closed:
-        yield Right(f"QGS's account, {name}, may open the SGX devices")
-        return
-    group = closed[-1].group if closed[-1].group_may else "sgx_prv"
-    yield Finding(
-        "qgsd-no-device",
-        f"QGS's account, {name}, may not open {' and '.join(each.path for each in closed)}",
-        tuple(map(str, closed)),
-        (Mend(f"`sudo usermod -aG {group} {name} && sudo systemctl restart qgsd`"), _LOG),
-    )
 
 
 def _configuration(scene: Scene, qgsd: DaemonFacts) -> Remarks:

@@ -24,7 +24,7 @@ from dcap.doctor.scene import Scene
 from dcap.doctor.services import Service, services
 from dcap.doctor.units import unit_named
 from dcap.qpl.discovery import discover
-from dcap.qpl.discovery_root import Root
+from dcap.qpl.discovery_root import Root, encodable
 
 _MOST: Final = 256 * 1024
 _DEPENDENCIES: Final = ("cryptography", "msgspec", "click", "urllib3", "sqlalchemy", "starlette")
@@ -175,15 +175,4 @@ def _plugins(scene: Scene) -> Any:  # noqa: ANN401 - a document
 
 
 def _json(value: Any) -> bytes:  # noqa: ANN401 - a document
-    return msgspec.json.format(msgspec.json.encode(_encodable(value)), indent=2) + b"\n"
-
-
-def _encodable(value: Any) -> Any:  # noqa: ANN401 - a document
-    """Texts that are all Unicode: names of files may hold any bytes."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, dict):
-        return {key: _encodable(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_encodable(part) for part in value]
-    return value
+    return msgspec.json.format(msgspec.json.encode(encodable(value)), indent=2) + b"\n"

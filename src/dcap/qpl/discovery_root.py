@@ -8,7 +8,7 @@ import os
 import posixpath
 import stat
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -17,6 +17,17 @@ from dcap.qpl.elf import read_bytes
 
 _MOST_LINKS: Final = 40
 _MOST_TEXT: Final = 16 * 1024 * 1024
+
+
+def encodable(value: Any) -> Any:  # noqa: ANN401 - a document
+    """A document whose texts are all Unicode, for JSON: names of files may hold any bytes."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {key: encodable(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [encodable(part) for part in value]
+    return value
 
 
 class Place(msgspec.Struct, frozen=True):
