@@ -47,8 +47,8 @@ TOKEN_SECONDS: Final = 120.0
 #: What an address that is alone leaves to those that come: turns, and threads that fetch.
 _LEFT_TURNS: Final = 16
 _LEFT_FLIGHTS: Final = 4
-#: Threads that answer with what is kept.
-_READERS: Final = 16
+#: Threads that answer with what is kept. They compute under one lock: more are in each other's way.
+_READERS: Final = 4
 #: An item of collateral is worth so many machines: there are few, and strangers could invent more.
 _ITEM_COST: Final = 4
 #: So many addresses' bursts have all addresses together.
