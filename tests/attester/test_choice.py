@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -220,6 +221,22 @@ def test_a_program_that_hangs_is_ended() -> None:
     """With what it has started, which holds its pipes."""
     with pytest.raises(AttesterError, match=r"within 0\.1 s"):
         reporter_command("sh -c 'sleep 60 & sleep 60'", seconds=0.1)(bytes(512), DATA)
+
+
+@pytest.mark.parametrize("stream", ["1", "2"])
+def test_a_program_that_writes_without_end_takes_no_memory(stream: str) -> None:
+    """On either stream it is ended: at more than a report could be, or at the deadline."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(AttesterError) as caught:
+            reporter_command(f"sh -c 'exec cat /dev/zero >&{stream}'", seconds=0.3)(
+                bytes(512), DATA
+            )
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert caught.value.code == "attester-reporter"
+    assert most < 4 * 1024 * 1024
 
 
 @pytest.mark.parametrize("command", ["", "  ", "'./app"])

@@ -197,11 +197,14 @@ def test_errors_of_its_files_are_told(
     assert word in error.what
 
 
-def test_a_simulator_that_was_killed_is_not_waited_for_without_end(tmp_path: Path) -> None:
-    """Its FIFOs are there, and nobody answers."""
+@pytest.mark.parametrize("name", ["inblob", "outblob"])
+def test_a_simulator_that_was_killed_is_not_waited_for_without_end(
+    tmp_path: Path, name: str
+) -> None:
+    """Its FIFOs are there, and nobody reads or answers."""
     entry = entry_of(tmp_path)
-    (entry / "outblob").unlink()
-    os.mkfifo(entry / "outblob")
+    (entry / name).unlink()
+    os.mkfifo(entry / name)
     error = refused(tmp_path, seconds=0.05)
     assert error.code == "attester-tdx-timeout"
 

@@ -243,6 +243,13 @@ def test_a_simulator_that_is_gone_is_not_waited_for(tmp_path: Path, plain: Path)
     assert "dcap sim up" in error.what
 
 
+def test_a_simulator_that_reads_no_more_is_not_waited_for(tmp_path: Path, plain: Path) -> None:
+    """The file for report data is a FIFO too, at which a writer would wait without end."""
+    (plain / "user_report_data").unlink()
+    os.mkfifo(plain / "user_report_data")
+    assert refused(tmp_path, seconds=SHORT).code == "attester-gramine-silent"
+
+
 def test_a_report_of_another_size_is_none(tmp_path: Path, plain: Path) -> None:
     """The reporter hands on what has the size of a report alone."""
     (plain / "target_info").write_bytes(bytes(512))

@@ -357,6 +357,14 @@ def test_a_simulated_machine_quotes_where_it_is_loudly_asked(bare: Path, tee: st
     assert run(bare, "verify", "bundle.json", *judged, *root).status == 0
 
 
+def test_a_bundle_that_is_too_old_already_is_said(bare: Path) -> None:
+    """By the wall clock, at its making: the world's own clock stands still until it is moved."""
+    made = ("--format", "bundle", "-o", "bundle.json")
+    assert "it is refused already: expired" in simulate(bare, *made).err
+    assert run(bare, "sim", "clock", "--set", "now").status == 0
+    assert "refused already" not in simulate(bare, *made).err
+
+
 def test_a_simulated_machine_is_one_of_its_world(bare: Path) -> None:
     """By folder and name; what happened in the world shows in its quotes."""
     event = ("event", "platform-added", "--platform", "node-1", "--dir", "there")

@@ -141,6 +141,25 @@ def test_a_folder_for_the_cache_outlives_the_container(tmp_path: Path, host: Pat
     assert values(arguments, "--tmpfs") == []
 
 
+def test_a_folder_for_the_cache_is_a_whole_path(tmp_path: Path, host: Path) -> None:
+    """A relative one is a volume's name to Docker, and nothing to Kubernetes."""
+    outcome = told(tmp_path, "--cache", "cache")
+    assert (outcome.status, outcome.out) == (1, "")
+    assert "--cache" in outcome.err
+
+
+@pytest.mark.parametrize("folder", ["/srv/my cache", "/srv/a:b", "/srv/\x1b[31m"])
+def test_a_folder_that_would_become_an_argument_is_refused(
+    tmp_path: Path, host: Path, folder: str
+) -> None:
+    """Of what is typed as of what is found."""
+    assert host.is_dir()
+    outcome = told(tmp_path, "--cache", folder)
+    assert (outcome.status, outcome.out) == (7, "")
+    assert "container-host-name" in outcome.err
+    assert "\x1b" not in outcome.err
+
+
 def test_a_trust_domain_gives_its_device_and_configfs(tmp_path: Path) -> None:
     """TDX: the guest's device, its group, and configfs, where reports are made."""
     root = grouped(tdx_guest(tmp_path), "dev/tdx_guest")
@@ -256,6 +275,21 @@ def test_odd_words_survive_yaml(tmp_path: Path, host: Path, word: str) -> None:
     assert document(tmp_path, "--k8s", "--name", word)["metadata"]["name"] == word
 
 
+@pytest.mark.parametrize("form", ["--docker", "--podman", "--compose", "--k8s"])
+@pytest.mark.parametrize("name", [b"a --privileged", b"a:b", b"a\nb: c", b"$(id)", b"a,b", b"\xff"])
+def test_a_name_that_would_become_an_argument_is_refused(
+    tmp_path: Path, host: Path, name: bytes, form: str
+) -> None:
+    """Nothing unquotes what $(…) prints, Docker parts at colons, YAML holds no odd bytes."""
+    device = host / "dev" / os.fsdecode(name)
+    (host / "dev/sgx_provision").rename(device)
+    (host / "dev/sgx_provision").symlink_to(device.name)
+    outcome = told(tmp_path, form)
+    assert outcome.status == 7, outcome.screen
+    assert "container-host-name" in outcome.screen
+    assert outcome.out == ""
+
+
 def test_both_yaml_forms_are_made_of_the_same_needs(host: Path) -> None:
     """Compose names every device; a pod without groups has no security context."""
     needs = needs_of(Root(host), {})
@@ -302,6 +336,15 @@ def test_check_says_what_did_not_arrive(tmp_path: Path, host: Path) -> None:
     assert "[container-no-device]" in outcome.out
     value = json.loads(told(tmp_path, "--check", "--json").out)
     assert "container-no-device" in [each.get("code") for each in value["remarks"]]
+
+
+def test_check_where_there_was_nothing_to_give_is_no_success(tmp_path: Path) -> None:
+    """A container on a laptop: no finding blames the container, and yet no quote is made in there."""
+    write(laptop(tmp_path), "/.dockerenv")
+    outcome = told(tmp_path, "--check")
+    assert (outcome.status, outcome.out) == (7, "")
+    assert "shows neither SGX nor TDX" in outcome.err
+    assert "[container-no-host-device]" in outcome.err
 
 
 def test_check_out_of_process_wants_the_socket(tmp_path: Path, host: Path) -> None:

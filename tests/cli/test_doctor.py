@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 
 from dcap.cli.doctor_fix import mend_all
+from dcap.cli.doctor_report import write_report
 from dcap.cli.doctor_scene import guessed, scene_of
 from dcap.cli.doctor_telling import Told, examined
 from dcap.doctor.checks import AILMENTS
 from dcap.doctor.examination import Check
 from dcap.doctor.finding import Finding, Mend, Right, Skipped
+from dcap.doctor.report import Part
 from dcap.doctor.scene import Scene
 from dcap.errors import ConfigError
 from dcap.qpl.discovery_root import Root
@@ -289,6 +291,13 @@ def test_a_command_that_fails_is_told(capfd: pytest.CaptureFixture[str]) -> None
     assert "  $ false" in capfd.readouterr().err
 
 
+def test_a_command_that_is_shown_steers_no_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    """Folders of variables stand in it: a name is shown escaped, and handed on as it is."""
+    (mended,) = mend_all([told("true", "/x\x07\ny")], yes=True)
+    assert mended["command"] == ["true", "/x\x07\ny"]
+    assert "  $ true '/x\\x07\\ny'\n" in capfd.readouterr().err
+
+
 def test_no_other_user_is_become_where_nobody_sees_it(tmp_path: Path) -> None:
     """With --yes in a script a command that begins with sudo is shown, and not run."""
     (one,) = mend_all([told("sudo", "touch", str(tmp_path / "x"))], yes=True)
@@ -476,3 +485,32 @@ def test_a_report_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     laptop(tmp_path)
     outcome = doctor(tmp_path, "report", "-o", "nowhere/report.tar.gz")
     assert (outcome.status, "[output-unwritable]" in outcome.err) == (1, True)
+
+
+def test_the_archive_is_its_owners_alone_also_where_there_was_one(tmp_path: Path) -> None:
+    """A file that all may read is closed before it holds anything, and what was in it is gone."""
+    laptop(tmp_path)
+    there = tmp_path / "report.tar.gz"
+    there.write_bytes(b"x" * 200_000)
+    there.chmod(0o644)
+    assert doctor(tmp_path, "report", "-o", "report.tar.gz").status == 0
+    assert there.stat().st_mode & 0o777 == 0o600
+    assert there.stat().st_size < 200_000
+
+
+def test_a_platform_file_that_nobody_writes_is_not_waited_for(tmp_path: Path) -> None:
+    """A FIFO is no file: exit status 1, at once."""
+    laptop(tmp_path)
+    os.mkfifo(tmp_path / "fifo")
+    outcome = doctor(tmp_path, "--platform", "fifo")
+    assert (outcome.status, "[file-unreadable]" in outcome.err) == (1, True)
+
+
+def test_names_in_the_archive_lead_nowhere_else(tmp_path: Path) -> None:
+    """A part that is named by a variable: `..` climbs out of no folder, and what steers is escaped."""
+    parts = (Part("configuration/etc/../../../../\x1b[31m/evil", b"x", "odd"),)
+    written = write_report(tmp_path / "a.tar.gz", parts)
+    with tarfile.open(tmp_path / "a.tar.gz") as archive:
+        names = archive.getnames()
+    assert names == ["dcap-doctor/README.txt", "dcap-doctor/\\x1b[31m/evil"]
+    assert [one["name"] for one in written["members"]] == ["README.txt", "\\x1b[31m/evil"]

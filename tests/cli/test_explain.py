@@ -10,6 +10,7 @@ from dcap.cli import glossary
 from dcap.cli.causes import CAUSES as CAUSES_OF_FINDINGS
 from dcap.cli.explain import (
     ADVISORY,
+    AESM,
     AILMENT,
     ERROR,
     EXIT,
@@ -24,6 +25,7 @@ from dcap.cli.explain import (
 from dcap.cli.main import INTERNAL_ERROR
 from dcap.cli.vocabulary import ERROR_CODES
 from dcap.doctor.checks import AILMENTS
+from dcap.formats.aesm import ERRORS as AESM_ERRORS
 from dcap.pccs.causes import CAUSES as REFUSALS
 from dcap.qpl.discovery_remarks import PROBLEMS
 from dcap.qpl.error_codes import all_codes
@@ -158,6 +160,24 @@ def test_every_finding_of_the_doctor_is_explained(code: str) -> None:
     assert meanings[0].kind == (PLUGIN if code in PROBLEMS else AILMENT)
 
 
+@pytest.mark.parametrize("number", list(AESM_ERRORS))
+def test_every_error_of_aesm_is_explained(number: int) -> None:
+    """By its number, as Gramine's log has it, and by Intel's name: the same, with what to do."""
+    meaning = of(AESM, f"AESM {number}")
+    assert (meaning.name, meaning.meaning) == AESM_ERRORS[number]
+    assert meaning.remedy
+    assert meaning in explain(str(number))
+    assert meaning in explain(meaning.name)
+
+
+def test_an_attestation_key_that_aesm_lost_is_the_restarts(shell: Any) -> None:
+    """Row 20: "AESM service returned error 42": the program that asks is to be restarted."""
+    outcome = shell("AESM", "42")
+    assert outcome.status == 0
+    assert "restart the program" in outcome.out
+    assert "see also     aesmd-restarted" in outcome.out
+
+
 def test_every_tcb_status_is_explained() -> None:
     """Every word of Intel's for where a platform stands, and the one for nowhere."""
     assert set(glossary.TCB_STATUSES) == {*TcbStatus, "TCB_NOT_SUPPORTED"}
@@ -206,8 +226,8 @@ def test_every_exit_status_is_explained() -> None:
 
 
 def test_a_bare_number_is_everything_it_can_be() -> None:
-    """4 is an exit status of ours and a status of Intel's QVL: both are told."""
-    assert [meaning.kind for meaning in explain("4")] == [EXIT, "QVL Status"]
+    """4 is an exit status of ours, a status of Intel's QVL and an error of AESM: all are told."""
+    assert [meaning.kind for meaning in explain("4")] == [EXIT, "QVL Status", AESM]
 
 
 @pytest.mark.parametrize(

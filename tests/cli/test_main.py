@@ -11,6 +11,7 @@ import pytest
 
 import dcap
 from dcap.cli import main as entry
+from dcap.cli import output
 from dcap.cli.main import COMMANDS
 from departures import World
 from transcripts.desk import NOW, run, write_world
@@ -225,3 +226,9 @@ def test_colour_is_for_terminals_and_obeys_no_color(
     assert done.returncode == 2
     assert b"REJECTED" in seen
     assert (b"\x1b[" in seen) is coloured
+
+
+def test_a_warning_steers_no_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    """Names of files stand in warnings: one line, its control characters escaped."""
+    output.warn("/dev/a\x07\nb")
+    assert capfd.readouterr().err == "warning: /dev/a\\x07\\nb\n"

@@ -247,6 +247,10 @@ def test_the_pccs_may_be_named(at: Site) -> None:
 
     assert ended(bare("submit")) == (1, "registration-no-pccs")
     assert bare("submit", "--to", at.url, "--token-file", "user").status == 0
+    elsewhere = bare("status", "--offline")
+    assert elsewhere.status == 6
+    assert "none is kept here\n" in elsewhere.out
+    assert "done with --to URL, give it here as well" in elsewhere.out
     (at.folder / "cache").rename(at.folder / "first")
     outcome = bare("submit", "--token-file", "user", DCAP_PCCS_URL=at.url)
     assert outcome.status == 0, outcome.screen
@@ -295,6 +299,12 @@ def test_a_url_of_intels_means_intel(at: Site, to: str) -> None:
     outcome = at.register("submit", *given, "--source", pcs)
     assert (outcome.status, at.asked) == (0, []), outcome.screen
     assert "nothing to be sent" in outcome.out
+
+
+def test_an_answer_of_a_megabyte_is_not_taken(at: Site) -> None:
+    """A sentence answers a registration: whoever sends more fills no memory."""
+    at.inside = lambda _: HttpResponse(status=200, body=bytes(1 << 20))
+    assert ended(at.register("submit")) == (6, "network-too-large")
 
 
 def test_a_token_in_the_clear_is_warned_of(at: Site) -> None:

@@ -215,6 +215,15 @@ def test_row_2_localhost_is_the_container(inside: Path, closed: int) -> None:
     assert "SECRET" not in str(said)
 
 
+def test_row_2_a_discarded_file_is_not_said_to_name_localhost(inside: Path) -> None:
+    """Row 2: one comma too many, and localhost is asked: the file and its line are what to correct."""
+    write(inside, QCNL, '{"pccs_url": "https://pccs.example:8081/sgx/certification/v4/",}')
+    said = seen(inside, offline=True).finding("container-localhost")
+    assert said.what.startswith(f"Intel's library discards {QCNL} and asks localhost")
+    assert said.evidence[0].startswith(f"{QCNL}, line 1: a comma")
+    assert f"`dcap qcnl lint {QCNL}`" in said.mends[0].text
+
+
 def test_a_pccs_beside_it_is_right(inside: Path) -> None:
     """In a pod, or with the host's network, localhost is where the PCCS is: it listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:

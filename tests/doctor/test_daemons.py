@@ -87,10 +87,18 @@ def test_machines_without_daemons_need_none(tmp_path: Path, machine: object) -> 
     assert {"AESM", "QGS"} <= {skipped.what for skipped in seen.skipped}
 
 
-def test_row_11_aesm_is_asked_for_and_not_installed(tmp_path: Path) -> None:
-    """Row 11: SGX_AESM_ADDR without AESM: install it, or unset the variable."""
-    seen = look(sgx_host(tmp_path), environ={"SGX_AESM_ADDR": "1"})
+@pytest.mark.parametrize("value", ["1", ""])
+def test_row_11_aesm_is_asked_for_and_not_installed(tmp_path: Path, value: str) -> None:
+    """Row 11: SGX_AESM_ADDR, even an empty one, without AESM: install it, or unset the variable."""
+    root = sgx_host(tmp_path)
+    seen = look(root, environ={"SGX_AESM_ADDR": value})
     assert seen.codes == ["aesmd-not-installed"]
+    assert "`sudo apt install sgx-aesm-service" in seen.mends("aesmd-not-installed")
+    (root / "var/lib/dpkg/status").unlink()
+    (root / "var/lib/dpkg").rmdir()
+    write(root, "/var/lib/rpm/rpmdb.sqlite")
+    again = look(root, environ={"SGX_AESM_ADDR": value})
+    assert "`sudo dnf install sgx-aesm-service" in again.mends("aesmd-not-installed")
     assert "libsgx-aesm-ecdsa-plugin" in seen.mends("aesmd-not-installed")
     assert "`unset SGX_AESM_ADDR`" in seen.mends("aesmd-not-installed")
 
@@ -296,6 +304,15 @@ def test_row_19_epid_and_dcap_packages_mixed(tmp_path: Path) -> None:
     assert "`sudo apt remove libsgx-aesm-epid-plugin libsgx-epid &&" in seen.mends(
         "aesmd-epid-mixed"
     )
+
+
+def test_row_19_what_is_to_be_removed_is_not_to_be_updated(tmp_path: Path) -> None:
+    """Row 19: packages of EPID are of an old release as a rule: no second mend installs them anew."""
+    root = aesm_host(tmp_path)
+    packages(root, libsgx_aesm_epid_plugin="2.14.100.2-focal1", libsgx_epid="2.14.100.2-focal1")
+    with aesm_answering(root):
+        seen = look(root)
+    assert seen.codes == ["aesmd-epid-mixed"]
 
 
 def test_the_launch_plugin_alone_mixes_nothing(tmp_path: Path) -> None:

@@ -134,6 +134,17 @@ def test_row_11_no_enclave_device(tmp_path: Path) -> None:
     assert "dmesg | grep -i sgx" in seen.mends("device-enclave-absent")
 
 
+def test_a_kernel_of_which_nothing_is_known_is_not_named(tmp_path: Path) -> None:
+    """An unpacked image has no running kernel: nothing is said of its driver."""
+    root = sgx_host(tmp_path)
+    for name in ("dev/sgx_enclave", "dev/sgx_provision", "dev/sgx/enclave", "dev/sgx/provision"):
+        (root / name).unlink()
+    for name in ("proc/version", "proc/sys/kernel/osrelease"):
+        (root / name).unlink()
+    said = look(root).finding("device-enclave-absent").what
+    assert said.endswith("although the processor has SGX (the kernel's release is not known)")
+
+
 def test_a_driver_that_could_not_load_is_not_told_twice(tmp_path: Path) -> None:
     """Where the kernel has no driver, that is `machine`'s finding, and the absent node a consequence."""
     root = sgx_host(tmp_path)

@@ -79,6 +79,7 @@ def test_row_2_nothing_listens(tmp_path: Path, world: World) -> None:
     assert any("0xE019 (0xB006)" in line for line in finding.evidence)
     assert "systemctl start pccs" in seen.mends("server-refuses")
     assert "dcap qcnl write --pccs" in seen.mends("server-refuses")
+    assert "a PCCS listens at 8081 unless it was told otherwise" in seen.mends("server-refuses")
 
 
 def off_localhost() -> dict[str, str]:
@@ -97,6 +98,18 @@ def test_row_2_a_discarded_configuration(tmp_path: Path, world: World) -> None:
     assert f"{CONFIG}, line 2: a comma stands before the closing bracket" in finding.what
     assert f"dcap qcnl lint {CONFIG}" in finding.mends[0].text
     assert [right.what for right in seen.rights if "as dcap asks it" in right.what]
+
+
+def test_row_2_a_file_that_is_named_and_absent(tmp_path: Path, world: World) -> None:
+    """Row 2: what is not there has no line to correct; the command writes that file, not another."""
+    machine = Machine(tmp_path, world)
+    environ = {"QCNL_CONF_PATH": "/etc/mine.conf", **off_localhost()}
+    findings = say(network.CHECKS, machine.scene(environ=environ)).findings
+    (texts,) = (
+        " ".join(mend.text for mend in each.mends) for each in findings if "because of" in each.what
+    )
+    assert "qcnl lint" not in texts
+    assert "/sgx/certification/v4/ --output /etc/mine.conf`" in texts
 
 
 def test_row_2_no_configuration_beside_intels_library(tmp_path: Path, world: World) -> None:
@@ -192,15 +205,22 @@ def test_capitals_of_http_proxy_do_not_count_for_intels_library(
         ]
 
 
-def test_row_2_a_proxy_of_a_daemon_alone(tmp_path: Path, world: World) -> None:
-    """Row 2: the shell reaches the PCCS, and aesmd, whose environment has a proxy, does not."""
+@pytest.mark.parametrize(("command", "unit"), [("aesm_service", "aesmd"), ("qgs", "qgsd")])
+def test_row_2_a_proxy_of_a_daemon_alone(
+    tmp_path: Path, world: World, command: str, unit: str
+) -> None:
+    """Row 2: the shell reaches the PCCS, and a daemon, whose environment has a proxy, does not."""
     with asked(tmp_path, world) as (machine, _):
-        dead = {"https_proxy": f"http://127.0.0.1:{closed_port()}"}
-        process(machine.root, 700, "aesm_service", environ=dead)
+        dead = {"https_proxy": f"http://127.0.0.1:{closed_port()}", "NO_PROXY": ".example"}
+        process(machine.root, 700, command, environ=dead)
         seen = say(network.CHECKS, machine.scene())
     assert seen.codes == ["proxy-fails"]
-    assert "asked by Intel's library in aesmd" in seen.findings[0].evidence[0]
+    assert f"asked by Intel's library in {unit}" in seen.findings[0].evidence[0]
     assert ["asked by Intel's library" in right.evidence[0] for right in seen.rights] == [True]
+    mends = seen.mends("proxy-fails")
+    assert f"`sudo systemctl edit {unit}`" in mends
+    assert "`Environment=no_proxy=.example,127.0.0.1`" in mends
+    assert "export" not in mends
 
 
 def test_row_2_the_file_of_a_daemon(tmp_path: Path, world: World) -> None:

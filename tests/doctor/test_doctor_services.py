@@ -71,6 +71,7 @@ def test_ours_and_intel_s_pccs_are_known_by_their_command_lines(tmp_path: Path) 
         902: ("dcap", "/opt/dcap/bin/dcap pccs serve"),
         903: ("node", "/usr/bin/node pccs_server.js"),
         904: ("python3", "/usr/bin/python3 manage.py runserver"),
+        905: ("python", "/usr/bin/python -c forkserver ['/srv/tests/pccs','/srv/tests/provider']"),
     }
     for pid, (command, line) in lines.items():
         process(root, pid, command)
@@ -158,8 +159,23 @@ def test_a_dynamic_user_has_no_account_beforehand(tmp_path: Path) -> None:
     assert named(root, "dcap-provider").account is None
 
 
+def test_an_account_of_an_endless_number_is_nobody(tmp_path: Path) -> None:
+    """More digits than Python reads as a number, in either file of accounts."""
+    root = laptop(tmp_path)
+    write(root, "/etc/passwd", f"odd:x:{'9' * 5000}:{'9' * 5000}::/home/odd:/bin/sh\n")
+    write(root, "/etc/group", f"odd:x:{'9' * 5000}:odd\n")
+    unit(root, "dcap-provider", "[Service]\nUser=odd\n")
+    account = named(root, "dcap-provider").account
+    assert account is not None
+    assert (account.uid, account.groups) == (-1, frozenset())
+
+
+#: More digits than Python reads as a number.
+LONG = b"Uid:\t" + b" ".join([b"9" * 5000] * 4) + b"\n"
+
+
 @pytest.mark.parametrize("name", ["stat", "status", "cmdline", "environ", "cgroup", "maps"])
-@pytest.mark.parametrize("content", [b"", b"\xff\0\xfe=:()", b"1 (x) S 1"])
+@pytest.mark.parametrize("content", [b"", b"\xff\0\xfe=:()", b"1 (x) S 1", LONG])
 def test_a_garbled_proc_is_no_crash(root: Path, name: str, content: bytes) -> None:
     """Whatever a file of /proc holds, the daemon is told as far as it can be."""
     write(root, f"/proc/700/{name}", content)

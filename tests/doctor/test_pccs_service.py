@@ -12,7 +12,7 @@ import pytest
 
 from dcap.api.http import HttpRequest, HttpResponse
 from dcap.doctor import pccs_service
-from dcap.doctor.pccs_places import INTEL_FOLDER
+from dcap.doctor.pccs_places import INTEL_FOLDER, places
 from dcap.serving import serving
 from dcap.simulator.tls import tls_files
 from dcap.simulator.world import World
@@ -175,6 +175,13 @@ def test_it_is_asked_where_its_settings_say(root: Path, settings: str, place: st
     said = seen(root, timeout=0.2).finding("pccs-here-silent")
     assert said.evidence[0].startswith(place)
     assert "`sudo systemctl start dcap-pccs`" in said.mends[0].text
+
+
+@pytest.mark.parametrize("port", ["9" * 5000, "-1", "x"])
+def test_a_port_that_is_no_number_is_the_usual_one(root: Path, port: str) -> None:
+    """Also of more digits than Python reads as a number."""
+    intels(root, HTTPS_PORT=port)
+    assert places(scene(root, roles=frozenset({"pccs"})))[0].port == 8081
 
 
 def test_a_service_that_wants_certificates_is_not_asked(root: Path) -> None:

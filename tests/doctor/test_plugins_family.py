@@ -4,6 +4,7 @@ Which program loads what is `qpl.discovery`'s, and tested there; here is what th
 """
 
 import os
+import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -79,6 +80,14 @@ def test_row_6_no_plugin_on_a_host_that_quotes(host: System) -> None:
     assert "0xE01C" in found.finding("plugins-none").what
     assert f"{VERSIONED_PATH}: not there" in found.finding("plugins-none").evidence
     assert "`sudo apt install libsgx-dcap-default-qpl`" in found.mends("plugins-none")
+    assert "`dcap provider install`" in found.mends("plugins-none")
+
+
+def test_row_6_no_plugin_where_packages_are_rpm_s(host: System) -> None:
+    """Row 6: on Red Hat's the package has the same name, and `apt` is not there to install it."""
+    shutil.rmtree(host.top / "var/lib/dpkg")
+    write(host.top, "/var/lib/rpm/rpmdb.sqlite")
+    assert "`sudo dnf install libsgx-dcap-default-qpl`" in seen(host).mends("plugins-none")
 
 
 def test_row_6_no_plugin_for_intels_verifying_library(tmp_path: Path) -> None:
@@ -282,6 +291,16 @@ def test_why_no_process_can_be_started(ours: System, change: object, why: str) -
     assert why in found.finding("provider-not-started").what
     assert "0xE040" in found.finding("provider-not-started").what
     assert "`dcap provider serve`" in found.mends("provider-not-started")
+
+
+def test_a_folder_is_named_as_a_shell_takes_it(ours: System) -> None:
+    """$XDG_RUNTIME_DIR may hold what a shell reads: the command that is shown is quoted."""
+    (ours.top / "run/a;b/dcap").mkdir(parents=True)
+    (ours.top / "run/a;b/dcap").chmod(0o755)
+    found = say(CHECKS, about(ours, environ={"XDG_RUNTIME_DIR": "/run/a;b"}))
+    (mend,) = found.finding("provider-place").mends
+    assert mend.text == "`chmod 700 '/run/a;b/dcap'`"
+    assert mend.command == ("chmod", "700", "/run/a;b/dcap")
 
 
 def test_a_socket_that_a_dead_process_left_is_told(ours: System) -> None:

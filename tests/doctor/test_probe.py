@@ -13,6 +13,7 @@ from asked_machine import closed_port
 
 from dcap.api.http import HttpRequest, HttpResponse
 from dcap.doctor import probe as walking
+from dcap.doctor.answer_head import exchange
 from dcap.doctor.probe import Visit, probe
 from dcap.doctor.visits import context_of
 from dcap.serving import serving, tls_context
@@ -169,3 +170,13 @@ def test_a_chunked_body_begins_behind_its_size() -> None:
     whole = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nwhole\r\n0\r\n\r\n"
     with saying(lambda peer: peer.sendall(whole)) as url:
         assert walk(url).beginning.startswith(b"whole")
+
+
+def test_what_comes_after_the_time_is_not_read() -> None:
+    """Bytes that are always there, and never a head: the time ends it, not the bytes."""
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        peer.sendall(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 20_000)
+        with pytest.raises(TimeoutError):
+            exchange(ours, b"", 0.0)
+        assert len(ours.recv(65536)) > 20_000

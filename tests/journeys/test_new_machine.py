@@ -17,11 +17,18 @@ from pathlib import Path
 import pytest
 
 from dcap.attester.aesm import AesmAttester
+from dcap.attester.qgs import QgsAttester
+from dcap.attester.surroundings import Surroundings
 from dcap.formats.quote import Quote
+from dcap.qpl.discovery_root import Root
 from dcap.simulator.aesm import aesm_service
+from dcap.simulator.configfs_tsm import configfs_tsm
+from dcap.simulator.gramine import gramine
 from dcap.simulator.pcs import ROOT_CRL_PATH
 from dcap.simulator.platform import Platform
+from dcap.simulator.qgs import qgs_service
 from dcap.simulator.reports import make_report
+from dcap.simulator.td_reports import make_td_report
 from docs.test_docs import blocks, named
 from journeys.test_air_gap import free_port
 from pccs.rig import manifest_of, record_of
@@ -193,6 +200,35 @@ def test_from_nothing_to_an_accepted_verdict_and_on_without_intel(scene: Scene, 
     assert (again.status, status.status) == (0, 0), again.screen + status.screen
     assert str(kept) in status.out
     assert "network-refused" in status.out
+
+
+def test_by_whatever_the_machine_attests_its_service_suffices(scene: Scene) -> None:
+    """Gramine, configfs-tsm and QGS, as `dcap attest` asks them: others accept each quote."""
+    service = scene.serve()
+    machine = Machine(scene.folder, scene.port, scene.intel.world.platform("node-3", ca="platform"))
+    machine.trusted_with(service.token("user"))
+    registered = machine.register("submit", "--token-file", "user.token")
+    assert registered.status == 0, registered.screen
+    platform, party = machine.platform, Party(scene.folder, "party", scene.port)
+    enclave, domain = machine.folder / "enclave", machine.folder / "domain"
+    given = ("--report-data", REPORT_DATA.hex(), "-o", "quote.bin")
+    for root, simulated in (
+        (enclave, gramine(lambda: platform, enclave / "dev" / "attestation")),
+        (domain, configfs_tsm(lambda: platform, domain / "sys" / "kernel" / "config")),
+    ):
+        with simulated:
+            made = run(machine.folder, "attest", "--root", root.name, *given)
+        assert made.status == 0, made.screen
+        verdict = party.verdict((machine.folder / "quote.bin").read_bytes())
+        assert "ACCEPTED" in verdict.out, verdict.screen
+    with qgs_service(lambda: platform, domain / "qgs.socket"):
+        quote = QgsAttester(
+            Surroundings(Root(domain), {}),
+            reporter=lambda data: make_td_report(platform, data),
+            address=domain / "qgs.socket",
+        ).quote(REPORT_DATA)
+    verdict = party.verdict(quote)
+    assert "ACCEPTED" in verdict.out, verdict.screen
 
 
 def test_a_machine_that_boots_before_its_cache_waits_for_it(scene: Scene) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from dcap.api.http import Handler, HttpRequest, HttpResponse
 from dcap.api.pccs_admin import PlatformRecord
+from dcap.api.pccs_responses import WHY
 from dcap.api.registration import ERRORS
 from dcap.errors import CollateralError, ConfigError, DcapError, Unavailable
 from dcap.pccs.causes import CAUSES
@@ -129,6 +130,16 @@ def test_why_our_pccs_refuses_stands_in_the_error(rig: Rig) -> None:
     assert caught.value.code == "registration-refused"
     assert "cpu_svn" in caught.value.what
     assert "CAFE" not in str(caught.value)
+
+
+def test_an_answer_that_repeats_what_was_sent_stands_in_no_error() -> None:
+    """A PCCS, or what stands in its place, tells the token and the machine; the error does not."""
+    said = f"no {TOKENS['user']} for {'ab' * 16}, sorry"
+    answer = HttpResponse(status=400, headers=((WHY, said),))
+    pccs = PccsRegistrar(URL, lambda _: lambda _: answer, token=TOKENS["user"])
+    with pytest.raises(CollateralError) as caught:
+        pccs.register(PlatformRecord(qe_id="AB" * 16, pce_id="0000"))
+    assert "HTTP 400: no … for …, sorry" in caught.value.what
 
 
 @pytest.mark.parametrize("url", ["https://cache/other", "ftp://cache", "cache:8081"])

@@ -38,6 +38,20 @@ def test_proxies_are_shown_without_their_passwords() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("proxy", "shown"),
+    [
+        ("u:pw@p:1", "…@p:1"),
+        ("http://u:p/w@p:1", "http://…@p:1"),
+        ("http://u:p@w@p:1", "http://…@p:1"),
+        ("p:1", "p:1"),
+    ],
+)
+def test_a_password_that_no_url_should_hold_is_hidden_too(proxy: str, shown: str) -> None:
+    """A proxy needs no scheme, and people put anything into a password."""
+    assert proxies({"https_proxy": proxy}) == {"https_proxy": shown}
+
+
 def test_the_cache_is_the_first_that_exists_else_the_first_that_can_be_made(tmp_path: Path) -> None:
     """$AZDCAP_CACHE, $XDG_CACHE_HOME, $HOME, $TMPDIR: an existing one wins over an earlier base."""
     first, second = tmp_path / "first", tmp_path / "second"

@@ -61,7 +61,7 @@ def read_csv(data: bytes) -> tuple[PlatformRecord, ...]:
             if not any(fields):
                 continue
             if len(fields) not in (len(COLUMNS) - 1, len(COLUMNS)):
-                what = f"{len(fields)} fields, not {len(COLUMNS)}"
+                what = f"it has {len(fields)} of {len(COLUMNS)} fields"
                 raise _wrong(what, f"{_TABLE}, line {number}")
             named: Mapping[str, Any] = dict(zip(COLUMNS, fields, strict=False))
             where = f"{_TABLE}, line {number}"

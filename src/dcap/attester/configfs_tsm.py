@@ -23,7 +23,7 @@ from typing import Final
 
 from dcap.attester.attester import Description, described
 from dcap.attester.bound_quote import bound_quote
-from dcap.attester.pseudo_file import read_answer
+from dcap.attester.pseudo_file import read_answer, write_whole
 from dcap.attester.surroundings import Surroundings
 from dcap.errors import AttesterError
 
@@ -186,7 +186,7 @@ def _ask(entry: Path, report_data: bytes, until: float) -> bytes:
     # 2. how often was written before
     before = _generation(entry, until)
     # 3. the report data, in one write; the kernel takes them as the file is closed
-    _write(entry / "inblob", report_data)
+    _write(entry / "inblob", report_data, until)
     # 4. the quote
     answered = read_answer(entry / "outblob", until, _MOST)
     # 5. nobody wrote but we, and we did
@@ -195,12 +195,8 @@ def _ask(entry: Path, report_data: bytes, until: float) -> bytes:
     return answered
 
 
-def _write(file: Path, report_data: bytes) -> None:
-    descriptor = os.open(file, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
-    try:
-        written = os.write(descriptor, report_data)
-    finally:
-        os.close(descriptor)
+def _write(file: Path, report_data: bytes, until: float) -> None:
+    written = write_whole(file, report_data, until)
     if written != len(report_data):
         raise OSError(errno.EPROTO, f"{written} of {len(report_data)} bytes were taken")
 

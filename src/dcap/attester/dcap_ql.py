@@ -135,11 +135,11 @@ class DcapQlAttester:
         if found is None:
             return AttesterError(
                 "attester-sgx-device",
-                f"there is no {NODES[use][0]}: SGX is switched off, or this is a container that was "
-                "not given it",
+                f"there is no {NODES[use][0]}: the processor has no SGX, it is switched off, or this is "
+                "a container that was not given it",
                 where=NODES[use][0],
                 mend="`dcap doctor --for attester` looks at CPU, BIOS and kernel; "
-                "`dcap container-args` prints what a container needs",
+                "`dcap container-args` on the host prints what a container needs",
             )
         name, place = found
         if os.access(self._surroundings.root.host(place.real), os.R_OK | os.W_OK):

@@ -12,7 +12,6 @@ Source: Gramine's manual, "Attestation and Secret Provisioning", and its `libos_
 """
 
 import errno
-import os
 import stat
 import time
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Final
 
 from dcap.attester.attester import REPORT_DATA_SIZE, Description, Reporter, described, padded
 from dcap.attester.bound_quote import bound_quote
-from dcap.attester.pseudo_file import read_answer
+from dcap.attester.pseudo_file import read_answer, write_whole
 from dcap.attester.surroundings import Surroundings
 from dcap.errors import AttesterError
 from dcap.formats.local_report import REPORT_SIZE, TARGET_INFO_SIZE
@@ -66,7 +65,7 @@ class GramineAttester:
         _, problem = _look(self._surroundings)
         if problem is not None:
             raise problem
-        _write(self._surroundings.host(f"{FOLDER}/user_report_data"), data)
+        _write(self._surroundings.host(f"{FOLDER}/user_report_data"), data, self._seconds)
         file = self._surroundings.host(f"{FOLDER}/quote")
         answered = _read(file, self._seconds)
         if not answered:
@@ -118,8 +117,9 @@ def reporter(surroundings: Surroundings, *, seconds: float = SECONDS) -> Reporte
     """This enclave's own reports, for a quoting enclave that is asked by other ways than Gramine's."""
 
     def report(target_info: bytes, report_data: bytes) -> bytes:
-        _write(surroundings.host(f"{FOLDER}/target_info"), target_info, TARGET_INFO_SIZE)
-        _write(surroundings.host(f"{FOLDER}/user_report_data"), report_data)
+        asked = surroundings.host(f"{FOLDER}/target_info")
+        _write(asked, target_info, seconds, TARGET_INFO_SIZE)
+        _write(surroundings.host(f"{FOLDER}/user_report_data"), report_data, seconds)
         file = surroundings.host(f"{FOLDER}/report")
         made = _read(file, seconds)
         if len(made) != REPORT_SIZE:
@@ -141,7 +141,7 @@ def _attestation_type(surroundings: Surroundings) -> str:
     return content.strip(b"\0 \r\n").decode("ascii", "replace")
 
 
-def _write(file: Path, content: bytes, size: int = REPORT_DATA_SIZE) -> None:
+def _write(file: Path, content: bytes, seconds: float, size: int = REPORT_DATA_SIZE) -> None:
     """All of it in one write, as the files want it."""
     if len(content) != size:
         raise AttesterError(
@@ -151,11 +151,9 @@ def _write(file: Path, content: bytes, size: int = REPORT_DATA_SIZE) -> None:
             mend=f"give {size} bytes",
         )
     try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
-        try:
-            written = os.write(descriptor, content)
-        finally:
-            os.close(descriptor)
+        written = write_whole(file, content, time.monotonic() + seconds)
+    except TimeoutError:
+        raise _silent(file) from None
     except OSError as error:
         raise _failed(file, "written", error) from None
     if written != size:
@@ -175,15 +173,18 @@ def _read(file: Path, seconds: float) -> bytes:
         with file.open("rb") as opened:
             return opened.read(_MOST)
     except TimeoutError:
-        raise AttesterError(
-            "attester-gramine-silent",
-            "nobody answers: it is a FIFO, as `dcap sim up --gramine` makes it, and the simulator is "
-            "gone",
-            where=str(file),
-            mend="start the simulator again, or remove the folder",
-        ) from None
+        raise _silent(file) from None
     except OSError as error:
         raise _failed(file, "read", error) from None
+
+
+def _silent(file: Path) -> AttesterError:
+    return AttesterError(
+        "attester-gramine-silent",
+        "nobody answers: it is a FIFO, as `dcap sim up --gramine` makes it, and the simulator is gone",
+        where=str(file),
+        mend="start the simulator again, or remove the folder",
+    )
 
 
 def _failed(file: Path, done: str, error: OSError) -> AttesterError:

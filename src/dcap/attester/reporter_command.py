@@ -10,9 +10,11 @@ report is worth (`reported`).
 """
 
 import os
+import select
 import shlex
 import signal
 import subprocess
+import time
 from contextlib import suppress
 from typing import Final
 
@@ -22,11 +24,18 @@ from dcap.formats.local_report import REPORT_SIZE
 
 #: Loading an enclave of some GiB takes its time.
 SECONDS: Final = 60.0
+#: Bytes that it may write where a report is wanted; of standard error so many are kept, the last.
+MOST: Final = 64 * 1024
+_CHUNK: Final = 64 * 1024
 _LONGEST: Final = 200
 _MEND: Final = (
     "it is given TARGETINFO (512 bytes) and report data (64) on standard input, and writes the REPORT "
     "(432 bytes) that sgx_create_report() makes of them: docs/attesting.md has an example"
 )
+
+
+class _FloodError(Exception):
+    """The program writes, and does not end."""
 
 
 def reporter_command(command: str, *, seconds: float = SECONDS) -> Reporter:
@@ -61,9 +70,12 @@ def _run(words: list[str], asked: bytes, seconds: float) -> bytes:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise _failed(words, f"the program cannot be started: {why}") from None
     try:
-        report, noise = process.communicate(asked, timeout=seconds)
-    except subprocess.TimeoutExpired:
+        report, noise = _spoken(process, asked, time.monotonic() + seconds)
+    except TimeoutError:
         raise _failed(words, f"the program did not answer within {seconds:g} s") from None
+    except _FloodError:
+        what = f"the program wrote more than {MOST} bytes, and a REPORT has {REPORT_SIZE}"
+        raise _failed(words, what) from None
     finally:
         _end(process)
     status, said = process.returncode, _said(noise)
@@ -74,6 +86,42 @@ def _run(words: list[str], asked: bytes, seconds: float) -> bytes:
         what = f"the program wrote {len(report)} bytes, and a REPORT has {REPORT_SIZE}{said}"
         raise _failed(words, what)
     return report
+
+
+def _spoken(process: "subprocess.Popen[bytes]", asked: bytes, until: float) -> tuple[bytes, bytes]:
+    """What it wrote to its two pipes until both ended, of the second the last; and it has ended too."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with suppress(BrokenPipeError):  # 576 bytes: a pipe takes them, whether or not they are read
+        process.stdin.write(asked)
+        process.stdin.flush()
+    with suppress(BrokenPipeError):
+        process.stdin.close()
+    written = {process.stdout.fileno(): bytearray(), process.stderr.fileno(): bytearray()}
+    report, noise = written.values()
+    waiting = select.poll()
+    for descriptor in written:
+        waiting.register(descriptor, select.POLLIN)
+    open_ones = set(written)
+    while open_ones:
+        left = until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        for descriptor, _ in waiting.poll(left * 1000):
+            more = os.read(descriptor, _CHUNK)
+            written[descriptor] += more
+            if not more:
+                waiting.unregister(descriptor)
+                open_ones.remove(descriptor)
+        if len(report) > MOST:
+            raise _FloodError
+        del noise[:-MOST]
+    try:
+        process.wait(max(0.0, until - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        raise TimeoutError from None
+    return bytes(report), bytes(noise)
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

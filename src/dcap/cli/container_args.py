@@ -32,6 +32,8 @@ WRONG: Final = 7
 _DOMAIN: Final = "sgx.intel.com"
 _EPC: Final = "10Mi"
 _PLAIN: Final = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*")
+#: Of what is handed on as an argument.
+_NAME: Final = re.compile(r"[\w/.+@=~-]+")
 _WORDS: Final = ("true", "false", "yes", "no", "on", "off", "null", "y", "n")
 
 
@@ -89,6 +91,8 @@ def command(
     """
     files = Root(root)
     environ = os.environ if files.is_running else {}
+    if cache and not cache.startswith("/"):
+        raise click.BadParameter("not a whole path, from / on", param_hint="--cache")
     if check:
         return _check(files, environ, out_of_proc=out_of_proc, as_json=as_json)
     needs = needs_of(files, environ, out_of_proc=out_of_proc, old_names=old_names)
@@ -99,6 +103,7 @@ def command(
             where="/dev/sgx_enclave, /dev/sgx/enclave, /dev/tdx_guest",
             mend="run it on the host, not in a container; `dcap doctor --for attester` says why",
         )
+    _refuse_names(needs, cache)
     value: dict[str, Any] = {"form": form or "docker", **msgspec.to_builtins(needs)}
     if form in ("compose", "k8s"):
         document = (_compose if form == "compose" else _pod)(needs, name, cache)
@@ -113,6 +118,23 @@ def command(
         output.warn(remark)
     output.emit(value, lines, as_json=as_json)
     return 0
+
+
+def _refuse_names(needs: Needs, cache: str | None) -> None:
+    """Raises `AttesterError` (`container-host-name`) where a path would become another, or an argument.
+
+    `$(…)` of a shell parts at white space and knows no quotes; Docker parts at colons and commas.
+    """
+    paths = [device.host for device in needs.devices] + [mount.host for mount in needs.mounts]
+    for path in (*paths, *((cache,) if cache else ())):
+        if not _NAME.fullmatch(path):
+            raise AttesterError(
+                "container-host-name",
+                "this path cannot be given to a container: it has white space, a colon, a comma, a "
+                "quote or another sign that a shell or Docker reads",
+                where=path,
+                mend="give what is meant a plain name, and name that: letters, digits and /._+-@=",
+            )
 
 
 # ── docker and podman ───────────────────────────────────────────────────────────────────────────
@@ -247,5 +269,13 @@ def _check(root: Root, environ: Mapping[str, str], *, out_of_proc: bool, as_json
         environ = {"SGX_AESM_ADDR": "1", **environ}
     scene = scene_of(root, environ, roles=frozenset({"attester"}))
     done = examined(scene, container.CHECKS)
+    failed = any(each.is_error for each in done)
+    if not failed and not needs_of(root, environ).is_served:
+        raise AttesterError(
+            "container-no-host-device",
+            "no device arrived, and the processor, which is the host's, shows neither SGX nor TDX",
+            where="/dev/sgx_enclave, /dev/sgx/enclave, /dev/tdx_guest",
+            mend="run the container on a host that has one; `dcap doctor --for attester` says which",
+        )
     output.emit(value_of(scene, done), lines_of(scene, done, verbose=False), as_json=as_json)
-    return WRONG if any(each.is_error for each in done) else 0
+    return WRONG if failed else 0

@@ -15,7 +15,7 @@ import click
 
 from dcap.cli.doctor_telling import Told
 from dcap.doctor.finding import Finding, Mend
-from dcap.errors import ConfigError
+from dcap.errors import ConfigError, printable
 
 _STDERR: Final = 2
 _BECOMING: Final = ("sudo", "doas", "su", "pkexec", "runuser")
@@ -55,8 +55,8 @@ def mend_all(done: Iterable[Told], *, yes: bool) -> list[dict[str, Any]]:
 def _mended(code: str, mend: Mend, *, yes: bool) -> dict[str, Any]:
     typed = shlex.join(mend.command)
     value = {"code": code, "command": list(mend.command), "done": False, "why": ""}
-    click.echo(f"{code}: {mend.text}", err=True)
-    click.echo(f"  $ {typed}", err=True)
+    click.echo(f"{code}: {printable(mend.text)}", err=True)
+    click.echo(f"  $ {printable(typed)}", err=True)
     if mend.command[0] in _BECOMING and not sys.stdin.isatty():
         return {**value, "why": "it becomes another user, and there is no terminal"}
     if not yes and not click.confirm("  run it?", default=False, err=True):

@@ -1,19 +1,22 @@
 """`dcap doctor report`: the archive for a report of a bug, and what is in it.
 
-A gzipped tar that this user alone may read until he hands it on. Not here: what goes in
-(`doctor.report`), and without what (`doctor.redaction`).
+A gzipped tar that this user alone may read until he hands it on, also where there was a file before;
+names in it lead nowhere but below its folder. Not here: what goes in (`doctor.report`), and without what
+(`doctor.redaction`).
 """
 
 import gzip
 import io
 import os
+import posixpath
+import stat
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from dcap.doctor.report import Part
-from dcap.errors import ConfigError
+from dcap.errors import ConfigError, printable
 
 FOLDER: Final = "dcap-doctor"
 _README: Final = """What `dcap doctor report` found on a machine, for a report of a bug.
@@ -28,8 +31,11 @@ def write_report(path: Path, parts: tuple[Part, ...]) -> dict[str, Any]:
     """Write the archive; what is in it. Raises `ConfigError` (`output-unwritable`)."""
     whole = (Part("README.txt", _README.encode(), "what this is"), *parts)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                os.fchmod(descriptor, 0o600)  # there may have been one that others read
+                file.truncate()
             file.write(_archive(whole))
     except OSError as error:
         raise ConfigError(
@@ -38,7 +44,7 @@ def write_report(path: Path, parts: tuple[Part, ...]) -> dict[str, Any]:
             where=str(path),
             mend="name another file with -o",
         ) from None
-    members = [{"name": one.name, "size": len(one.content), "what": one.what} for one in whole]
+    members = [{"name": _name(one), "size": len(one.content), "what": one.what} for one in whole]
     return {"file": str(path), "members": members}
 
 
@@ -50,6 +56,11 @@ def lines_of(value: dict[str, Any]) -> Iterator[str]:
     yield f"written to {value['file']}; read it through before you hand it on"
 
 
+def _name(part: Part) -> str:
+    """Its path in the archive: variables name files, and those names may hold `..` and anything else."""
+    return printable(posixpath.normpath(f"/{part.name}").lstrip("/"))
+
+
 def _archive(parts: tuple[Part, ...]) -> bytes:
     """The same bytes for the same parts: no times, no owners."""
     packed = io.BytesIO()
@@ -58,7 +69,7 @@ def _archive(parts: tuple[Part, ...]) -> bytes:
         tarfile.open(fileobj=outer, mode="w", format=tarfile.PAX_FORMAT) as archive,
     ):
         for part in parts:
-            member = tarfile.TarInfo(f"{FOLDER}/{part.name.lstrip('/')}")
+            member = tarfile.TarInfo(f"{FOLDER}/{_name(part)}")
             member.size, member.mode = len(part.content), 0o644
             archive.addfile(member, io.BytesIO(part.content))
     return packed.getvalue()

@@ -20,13 +20,15 @@ from dcap.doctor.machine import can_attest
 from dcap.doctor.pccs_places import places
 from dcap.doctor.scene import ROLES, Account, Role, Scene
 from dcap.doctor.services import services
-from dcap.errors import ConfigError, DcapError
+from dcap.errors import DcapError
 from dcap.qpl.discovery_root import Root
 
 if TYPE_CHECKING:
     from dcap.sources.need import MachineNeed
 
 _DAEMONS: Final = frozenset({"aesmd", "qgsd"})
+#: A machine with its manifest is 230 KB.
+_LARGEST: Final = 4 * 1024 * 1024
 #: What attesting leaves on a machine, beside a processor that can.
 _TRACES: Final = (
     "/dev/sgx_enclave",
@@ -107,14 +109,7 @@ def _machine(root: Root, quote: bytes | None, platform: Path | None) -> "Machine
 
 def _kind(platform: Path) -> str:
     """A table of the PCK ID retrieval tool, or a list in JSON."""
-    try:
-        with platform.open("rb") as file:
-            beginning = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")
-    except OSError as error:
-        raise ConfigError(
-            "file-unreadable",
-            f"the file cannot be read: {error.strerror}",
-            where=str(platform),
-            mend="check the name and the permissions",
-        ) from None
+    from dcap.sources.directory import read_regular  # noqa: PLC0415 - attesters alone
+
+    beginning = read_regular(platform, _LARGEST)[:64].lstrip(b"\xef\xbb\xbf \t\r\n")
     return "listed" if beginning[:1] in (b"[", b"{") else "table"

@@ -94,9 +94,10 @@ def write_output(path: Path, content: bytes) -> None:
 
 def unwritable(path: Path, error: OSError) -> ConfigError:
     """What the system says of a file that cannot be written."""
+    is_folder = isinstance(error, IsADirectoryError)
     return ConfigError(
         "output-unwritable",
         f"it cannot be written: {error.strerror}",
         where=str(path),
-        mend="make its folder first, or write elsewhere",
+        mend="name a file in it" if is_folder else "make its folder first, or write elsewhere",
     )

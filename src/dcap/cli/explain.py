@@ -2,10 +2,10 @@
 
 Looks everywhere at once: dcap's own findings, errors and exit statuses; TCB statuses and advisory
 ids; remarks of `dcap qcnl lint`, problems of `dcap provider list`, findings of `dcap doctor` and causes
-of a PCCS's refusals; the codes of Intel's quote provider, verifier and PCCS, of TDX and of Open Enclave.
-Reads no file and asks nobody. The tables stand in `vocabulary`, `glossary`, `causes`,
+of a PCCS's refusals; the codes of Intel's quote provider, verifier, AESM and PCCS, of TDX and of Open
+Enclave. Reads no file and asks nobody. The tables stand in `vocabulary`, `glossary`, `causes`,
 `verification.checks`, `qpl.qcnl_remarks`, `qpl.discovery_remarks`, `doctor.checks`, `pccs.causes` and
-`qpl.error_codes`.
+`qpl.error_codes`, `formats.aesm`.
 """
 
 import difflib
@@ -33,13 +33,17 @@ AILMENT: Final = "finding of dcap doctor"
 REFUSAL: Final = "Dcap-Cause of a PCCS"
 TCB_STATUS: Final = "TCB status"
 ADVISORY: Final = "Intel security advisory"
+AESM: Final = "AESM error"
 
 _SURROUNDINGS: Final = " \t\r\n`'\"()[]{}<>.,;:"
 _EXIT: Final = re.compile(r"exit[ _-]*(?:status|code)?[ =:_-]*(\d{1,3})", re.IGNORECASE)
-_EXIT_WORDS: Final = frozenset({"exit", "exit-status", "exit-code"})
+#: Words that belong to the number behind them.
+_BEFORE_NUMBERS: Final = frozenset({"exit", "exit-status", "exit-code", "aesm"})
 _ADVISORY: Final = re.compile(r"(?:INTEL[-_]?)?SA[-_]?(\d{5})", re.IGNORECASE)
 _NUMBER: Final = re.compile(r"0x[0-9a-f]+|\d+", re.IGNORECASE)
+_AESM: Final = re.compile(r"(?:aesm(?:[ _:-]*error)?[ _:-]*)?(\d{1,2})", re.IGNORECASE)
 _REFUSED: Final = "pccs-"
+_RESTARTED: Final = "aesmd-restarted"
 _LABEL: Final = 15
 _WIDTH: Final = 100
 
@@ -72,8 +76,8 @@ def command(codes: tuple[str, ...], *, as_json: bool) -> int:
     """Explain each CODE: its meaning, usual causes and remedy.
 
     CODE may be a number (0xe019, 57, 404), a name (SGX_QL_NETWORK_ERROR, OE_VERIFY_REVOKED), a TCB
-    status (OutOfDate), an advisory (INTEL-SA-00615), a finding, error or remark of dcap (tcb-status,
-    quote-truncated, qcnl-bom) or one of its exit statuses ("exit 4").
+    status (OutOfDate), an advisory (INTEL-SA-00615), an error of AESM (AESM 42), a finding, error or
+    remark of dcap (tcb-status, quote-truncated, qcnl-bom) or one of its exit statuses ("exit 4").
     """
     found = {asked: explain(asked) for asked in _joined(codes)}
     unknown = {asked: _suggestions(asked) for asked, meanings in found.items() if not meanings}
@@ -116,14 +120,14 @@ def explain(asked: str) -> tuple[Explanation, ...]:
         *_plugin(spelling),
         *_refusal(spelling),
     )
-    return (*(ours or _ailment(spelling)), *_intel(asked))
+    return (*(ours or _ailment(spelling)), *_intel(asked), *_aesm(spelling))
 
 
 def _joined(codes: tuple[str, ...]) -> list[str]:
-    """`exit 4`, given as two words, is one; what is asked twice is answered once."""
+    """`exit 4` or `AESM 42`, given as two words, is one; what is asked twice is answered once."""
     words: list[str] = []
     for code in codes:
-        if words and words[-1].lower() in _EXIT_WORDS and code.isdigit():
+        if words and words[-1].lower() in _BEFORE_NUMBERS and code.isdigit():
             words[-1] = f"{words[-1]} {code}"
         else:
             words.append(code)
@@ -258,6 +262,25 @@ def _intel(asked: str) -> Iterator[Explanation]:
             meaning=row.meaning, causes=row.causes, remedy=row.remedy, maps_to=row.maps_to,
             see_also=row.see_also,
         )  # fmt: skip
+
+
+def _aesm(spelling: str) -> Iterator[Explanation]:
+    """What AESM answers, by its number (42, AESM 42) or Intel's name."""
+    from dcap.attester.aesm_errors import KEY_LOST, OTHER, REFUSALS  # noqa: PLC0415 - for who explains alone
+    from dcap.formats.aesm import ERRORS  # noqa: PLC0415
+
+    match = _AESM.fullmatch(spelling)
+    for number, error in ERRORS.items():
+        if (match and int(match[1]) == number) or _folded(error.name) == _folded(spelling):
+            row = REFUSALS.get(number, OTHER)
+            # Of 42 ours is the rarer case: `dcap attest` begins anew by itself, others do not.
+            known = next(_ailment(_RESTARTED), None) if row is KEY_LOST else None
+            yield Explanation(
+                code=f"AESM {number}", name=error.name, kind=AESM, meaning=error.meaning,
+                causes=known.causes if known else (),
+                remedy=known.remedy if known else (row.mend,),
+                see_also=(_RESTARTED if known else row.code,),
+            )  # fmt: skip
 
 
 def _checks() -> dict[str, "Check"]:

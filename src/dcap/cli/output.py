@@ -69,7 +69,7 @@ def _write(lines: Iterable[str]) -> None:
 
 def warn(text: str) -> None:
     """One line of warning, on stderr."""
-    click.echo(f"warning: {text}", err=True)
+    click.echo(f"warning: {printable(text)}", err=True)
 
 
 def fail(error: DcapError, *, as_json: bool = False) -> None:

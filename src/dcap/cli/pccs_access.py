@@ -107,7 +107,13 @@ def _with(options: tuple[Callable[[Any], Any], ...], command: _Command) -> _Comm
     return command
 
 
-def network(flags: Mapping[str, Any], *, ca: Path | None = None, attempts: int = 3) -> "Network":
+def network(
+    flags: Mapping[str, Any],
+    *,
+    ca: Path | None = None,
+    attempts: int = 3,
+    max_size: int = _ANSWER,
+) -> "Network":
     """The network as the flags say; `ca` is what is trusted where they name nothing."""
     from dcap.transport import Limits, Network  # noqa: PLC0415 - only who connects needs it
 
@@ -122,7 +128,7 @@ def network(flags: Mapping[str, Any], *, ca: Path | None = None, attempts: int =
     limits = Limits(
         total=flags["timeout"],
         read=min(_SILENCE, flags["timeout"]),
-        max_size=_ANSWER,
+        max_size=max_size,
         attempts=attempts,
     )
     trusted = chosen or (None if flags["unchecked"] else ca)

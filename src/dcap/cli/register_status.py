@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 #: Collateral unavailable, as the house has it.
 NOWHERE = 6
+#: What is said of a source where nobody is to be asked.
+UNASKED = "not asked"
+_MEND = "`dcap register submit`; if that was done with --to URL, give it here as well"
 
 
 @click.command("status")
@@ -71,6 +74,7 @@ def status(*, offline: bool, timeout: float, as_json: bool, **flags: Any) -> int
         "certificate": certificate_value(certificate),
         "kept": certificate is not None and certificate.file is not None,
         "source": told,
+        "mend": _MEND if certificate is None else "",
     }
     output.emit(value, _lines(certificate, told, looked.variables), as_json=as_json)
     return NOWHERE if certificate is None else 0
@@ -87,7 +91,7 @@ def _asked(
     """The certificate that is kept, else that of the source; and what the source said."""
     held = kept(flags, need, anchor)
     if offline or is_offline():
-        return held, "not asked"
+        return held, UNASKED
     from dcap.platform_registration.machine_certificate import describe, fetch  # noqa: PLC0415
 
     asked = source(flags, anchor, cache=False, timeout=timeout)
@@ -123,10 +127,12 @@ def _lines(
     certificate: "MachineCertificate | None", told: str, variables: "Variables"
 ) -> Iterator[str]:
     if certificate is None:
-        yield "certificate  none: neither kept here, nor to be had now"
+        yield f"certificate  none is kept here{'' if told == UNASKED else ', nor to be had now'}"
     else:
         yield certificate_line(certificate)
         if certificate.file is not None:
             yield f"kept         {certificate.file}, since {certificate.fetched_at:%Y-%m-%d %H:%M} UTC"
     yield f"source       {told}"
+    if certificate is None:
+        yield f"fix          {_MEND}"
     yield from bios_lines(variables)

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: Of either service a sentence; a list of all machines is not asked for here.
+_ANSWER: Final = 64 * 1024
 TOKEN: Final = "DCAP_USER_TOKEN"  # noqa: S105 - the variable's name
 
 
@@ -170,7 +172,7 @@ def _registration(
             mend="unset DCAP_OFFLINE",
         )
     ca = own_certificate(to.url) if to.kind == "pccs" else None
-    connect = explained(network(flags, ca=ca, attempts=1).handler)
+    connect = explained(network(flags, ca=ca, attempts=1, max_size=_ANSWER).handler)
     if to.kind == "intel":
         manifest = data.manifest()
         intel = IntelRegistrar(connect, to.url)

@@ -13,8 +13,11 @@ import stat
 from collections.abc import Iterable
 from typing import Final
 
+from dcap.doctor.processor import number_in
 from dcap.doctor.scene import Account
 from dcap.qpl.discovery_root import Root
+
+_MOST_DIGITS: Final = 20
 
 READ: Final = 4
 WRITE: Final = 2
@@ -92,12 +95,17 @@ def _allows(root: Root, account: Account, real: str, want: int) -> bool:
 
 
 def _account(root: Root, row: list[str]) -> Account:
-    groups = {int(row[3])} if row[3].isdecimal() else set()
+    groups = {number_in(row[3])} if _is_id(row[3]) else set()
     for group in _rows(root, "/etc/group", _GROUP_FIELDS):
-        if row[0] in group[3].split(",") and group[2].isdecimal():
-            groups.add(int(group[2]))
-    uid = int(row[2]) if row[2].isdecimal() else -1
+        if row[0] in group[3].split(",") and _is_id(group[2]):
+            groups.add(number_in(group[2]))
+    uid = number_in(row[2]) if _is_id(row[2]) else -1
     return Account(name=row[0], uid=uid, groups=frozenset(groups), home=row[5])
+
+
+def _is_id(text: str) -> bool:
+    """Whether a system has an account or group of that number: nobody has one of more digits."""
+    return text.isdecimal() and len(text) <= _MOST_DIGITS
 
 
 def _rows(root: Root, path: str, fields: int) -> Iterable[list[str]]:

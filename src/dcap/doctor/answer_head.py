@@ -29,9 +29,8 @@ def exchange(
     wire.sendall(request)
     got = b""
     while not _is_enough(got, with_body=with_body):
-        wire.settimeout(max(end - time.monotonic(), 0.001))
         try:
-            more = wire.recv(4096)
+            more = _received(wire, end)
         except TimeoutError:
             if b"\r\n\r\n" in got:
                 break
@@ -40,6 +39,15 @@ def exchange(
             break
         got += more
     return _read(got)
+
+
+def _received(wire: socket.socket, end: float) -> bytes:
+    """Some more. Raises `TimeoutError` from `end` on, though there be more."""
+    left = end - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    wire.settimeout(left)
+    return wire.recv(4096)
 
 
 def _is_enough(got: bytes, *, with_body: bool) -> bool:

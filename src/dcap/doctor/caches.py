@@ -275,14 +275,15 @@ def _prepared(scene: Scene, files: tuple[Configured, ...]) -> Remarks:
 
 
 def _clear(scene: Scene, cache: _Cache, entries: list[Entry]) -> Iterator[Mend]:
-    """Remove exactly these. Both libraries keep 20 entries in memory as well: restart who has them."""
+    """Remove exactly these: beside them may lie what is sound, and cannot be had again today.
+
+    Both libraries keep 20 entries in memory as well: restart who has them.
+    """
     masked = [entry for entry in entries if _MASK in entry.file]
     suffix = ".kept" if cache.kind == "dcap" else ""
     sudo = "" if may(scene.root, scene.account, cache.path, WRITE | SEARCH) else "sudo "
     path = shlex.quote(cache.path)
-    if len(entries) > _MOST_NAMED:
-        command = f"{sudo}find {path} -type f -delete"
-    elif masked:
+    if masked or len(entries) > _MOST_NAMED:
         names = " -o ".join(
             f"-name {shlex.quote(entry.file.replace(_MASK, '*') + suffix)}" for entry in entries
         )

@@ -8,6 +8,7 @@ Source: `quote-provider.md` §5.3, §6 (rows 2, 11, 13, 16).
 """
 
 import re
+import shlex
 import socket
 import stat
 from collections.abc import Iterator
@@ -38,6 +39,7 @@ from dcap.doctor.finding import Finding, Mend, Remark, Right, Skipped
 from dcap.doctor.scene import Scene
 from dcap.qpl.discovery_root import Place, Root
 from dcap.qpl.qcnl_config import load_qcnl
+from dcap.qpl.qcnl_values import Remark as Noted
 
 __all__ = ["AILMENTS", "CHECKS"]
 
@@ -256,6 +258,10 @@ def _configuration(scene: Scene, inside: Container) -> Iterator[Remark]:
             seen = "whether anything listens there was not tried (--offline)"
         else:
             seen = f"nothing listens at {host}:{port} in here"
+        discarded = [each for each in reading.remarks if each.severity == "discarded"]
+        if discarded:
+            yield _discarded(path, host, discarded[0], seen)
+            return
         yield Finding(
             "container-localhost",
             f"{key} names {host}, which in here is this container and not its host: 0xE019",
@@ -269,6 +275,17 @@ def _configuration(scene: Scene, inside: Container) -> Iterator[Remark]:
         )
         return
     yield Right(f"{path} arrived, and names another machine than this one")
+
+
+def _discarded(path: str, host: str, noted: Noted, seen: str) -> Finding:
+    """The file does not name localhost: Intel's library asks it because it throws the file away."""
+    line = f", line {noted.line}" if noted.line else ""
+    return Finding(
+        "container-localhost",
+        f"Intel's library discards {path} and asks {host}, which in here is this container: 0xE019",
+        evidence=(f"{path}{line}: {noted.what}", seen),
+        mends=(Mend(f"correct that file: `dcap qcnl lint {shlex.quote(path)}` shows each line"),),
+    )
 
 
 def _origin(url: str) -> str:

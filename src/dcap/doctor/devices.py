@@ -91,10 +91,13 @@ def _no_enclave(scene: Scene) -> Finding:
                 ),
             ),
         )
-    release = kernel(scene.root).release or "unknown"
+    release = kernel(scene.root).release
+    driver = (
+        f" and kernel {release} a driver" if release else " (the kernel's release is not known)"
+    )
     return Finding(
         "device-enclave-absent",
-        f"there is no {nodes.ENCLAVE[0]}, although the processor has SGX and kernel {release} a driver",
+        f"there is no {nodes.ENCLAVE[0]}, although the processor has SGX{driver}",
         _absent((*nodes.ENCLAVE, nodes.EPID)),
         (
             _DMESG,

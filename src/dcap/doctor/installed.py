@@ -1,7 +1,7 @@
 """Which packages a root has, and in which version: dpkg's status, read. Nothing is executed.
 
 Rpm's database is not read: there it is only known that nothing is known. Not here: whose a plugin is
-(`qpl.discovery_packages`), which packages belong together (`daemon_packages`).
+(`qpl.discovery_packages`), which packages belong together (`platform_packages`).
 
 Spec: dpkg(1), deb-control(5): `/var/lib/dpkg/status`, and `status.d/` of images without dpkg.
 """

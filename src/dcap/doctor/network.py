@@ -98,7 +98,10 @@ def _judged(scene: Scene, asked: Asked, visit: Visit) -> Remark:
     what = f"{_said(code, asked, visit, fault)}{_why(asked)}"
     evidence = _evidence(asked, visit, reported)
     return Finding(
-        code, what, evidence, (*against_the_default(asked), *MENDS[code](scene, asked, visit))
+        code,
+        what,
+        evidence,
+        (*against_the_default(scene, asked), *MENDS[code](scene, asked, visit)),
     )
 
 

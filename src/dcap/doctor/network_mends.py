@@ -6,24 +6,30 @@ One function a finding of `network`. Not here: what was found (`network`), and t
 Source: `quote-provider.md` §1.3, §1.5, §6 rows 2, 3, 5, 15.
 """
 
+import shlex
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from typing import Final, TypeAlias
 
+from dcap.attester.container import container_of
 from dcap.doctor.addresses import ROOT_LIST, Asked
+from dcap.doctor.configured import SHELL
 from dcap.doctor.finding import Mend
 from dcap.doctor.probe import Visit
 from dcap.doctor.scene import Scene
 from dcap.doctor.visits import environ_of
+from dcap.qpl.qcnl_config import SYSTEM_PATH
 
 Mends: TypeAlias = Callable[[Scene, Asked, Visit], tuple[Mend, ...]]
 
 _PCCS_PORT: Final = 8081
+#: Readers of a configuration whose environment is their unit's.
+_DAEMONS: Final = ("aesmd", "qgsd")
 RESTART: Final = Mend(
     "restart what reads the file, for it is read once per process: `sudo systemctl restart aesmd` "
     "(a host of trust domains: `qgsd`), or your program"
 )
-_WRITE: Final = Mend(
+_WRITE: Final = (
     "name your PCCS: `sudo dcap qcnl write --pccs https://HOST:8081/sgx/certification/v4/`"
 )
 
@@ -36,32 +42,31 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _in_container(scene: Scene) -> bool:
-    """Whether the scene is a container's, by the traces that engines leave."""
-    marks = ("/.dockerenv", "/run/.containerenv", "/var/run/secrets/kubernetes.io")
-    if any(scene.root.look(mark).is_there for mark in marks):
-        return True
-    return "KUBERNETES_SERVICE_HOST" in scene.environ
-
-
 def restart(asked: Asked) -> tuple[Mend, ...]:
     """What Intel's library has read stays with it; dcap reads anew each time."""
     return (RESTART,) if asked.road.by_intels else ()
 
 
-def against_the_default(asked: Asked) -> tuple[Mend, ...]:
+def against_the_default(scene: Scene, asked: Asked) -> tuple[Mend, ...]:
     """Where an address is asked that nobody wrote: correct the file that was discarded."""
     if not asked.road.why:
         return ()
-    lint = Mend(f"`dcap qcnl lint {asked.road.name}` shows each line to correct")
-    return (lint, _WRITE, RESTART)
+    file, is_systems = asked.road.name, asked.road.name == str(SYSTEM_PATH)
+    write = Mend(_WRITE if is_systems else f"{_WRITE[:-1]} --output {shlex.quote(file)}`")
+    if not scene.root.look(file).is_there:
+        return (write, RESTART)
+    return (
+        Mend(f"`dcap qcnl lint {shlex.quote(file)}` shows each line to correct"),
+        write,
+        RESTART,
+    )
 
 
 def _listening(scene: Scene, asked: Asked, visit: Visit) -> tuple[Mend, ...]:
     """Nothing listens, or is reached: the file, the container, the service."""
     host, port = visit.address.host, visit.address.port
     mends: list[Mend] = []
-    if _is_loopback(host) and _in_container(scene):
+    if _is_loopback(host) and container_of(scene.root, scene.environ):
         mends.append(
             Mend(
                 f"this is a container, in which {host} is the container itself: write the host's own "
@@ -77,7 +82,7 @@ def _listening(scene: Scene, asked: Asked, visit: Visit) -> tuple[Mend, ...]:
             )
         )
         if not asked.road.why:
-            mends += [_WRITE, *restart(asked)]
+            mends += [Mend(_WRITE), *restart(asked)]
     else:
         mends.append(Mend(f"on {host}: `systemctl status pccs`, `ss -ltn 'sport = :{port}'`"))
         mends.append(Mend(f"from here: `curl -kv --connect-timeout 5 {asked.shown}`"))
@@ -199,11 +204,17 @@ def past_the_proxy(asked: Asked, visit: Visit) -> tuple[Mend, ...]:
     known = environ_of(asked.road)
     rules = known.get("no_proxy") or known.get("NO_PROXY") or ""
     whole = f"{rules},{host}" if rules else host
+    own = [each for each in asked.road.readers if each in _DAEMONS]
+    shells = SHELL in asked.road.readers or not own
+    usual = ("aesmd",) if asked.road.by_intels else ()
     return (
-        Mend(f"ask it directly: `export no_proxy={whole}`"),
-        Mend(
-            f"for a daemon: `sudo systemctl edit aesmd`, and there `[Service]` "
-            f"`Environment=no_proxy={whole}`; then `sudo systemctl restart aesmd`"
+        *((Mend(f"ask it directly: `export no_proxy={whole}`"),) if shells else ()),
+        *(
+            Mend(
+                f"for {unit}: `sudo systemctl edit {unit}`, and there `[Service]` "
+                f"`Environment=no_proxy={whole}`; then `sudo systemctl restart {unit}`"
+            )
+            for unit in own or usual
         ),
         Mend(f"if it is the way out: check the proxy {visit.proxy}, its name, port and password"),
     )

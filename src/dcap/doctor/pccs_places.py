@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from dcap.doctor.processor import number_in
 from dcap.doctor.scene import Scene
 from dcap.doctor.services import Service, services
 from dcap.qpl.discovery_root import Root
@@ -103,7 +104,7 @@ def _settings_of_ours(
 
 
 def _number(port: Any) -> int:  # noqa: ANN401 - what a person wrote
-    return int(port) if str(port).isdecimal() else PORT
+    return number_in(str(port)) or PORT
 
 
 def _address(host: Any) -> str:  # noqa: ANN401 - what a person wrote

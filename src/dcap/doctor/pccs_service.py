@@ -141,17 +141,22 @@ def _silent(url: str, error: DcapError, of_port: list[Place]) -> Finding:
     unit = next((place.unit for place in of_port if place.unit), "")
     running = any(place.running for place in of_port)
     if unit:
-        start = f"`sudo systemctl start {unit}`, then `journalctl -u {unit} -n 50`"
+        act = "restart" if running else "start"
+        start = f"`sudo systemctl {act} {unit}`, then `journalctl -u {unit} -n 50`"
     elif any(place.kind == "dcap" for place in of_port):
         start = "`dcap pccs serve`"
     else:
         start = "`sudo systemctl start pccs`, then `journalctl -u pccs -n 50`"
     where = "its process runs, but" if running else "no process of it is seen:"
+    look = Mend(f"`curl -kv {url}{ROOT_LIST}` shows each step")
+    mends = (
+        (look, Mend(f"then end it, and start it anew: {start}")) if running else (Mend(start), look)
+    )
     return Finding(
         "pccs-here-silent",
         f"the PCCS of this machine does not answer at {url}: {where} {error.what}",
         evidence=(f"{url}{ROOT_LIST}: {error.what} [{error.code}]",),
-        mends=(Mend(start), Mend(f"`curl -kv {url}{ROOT_LIST}` shows each step")),
+        mends=mends,
     )
 
 

@@ -64,11 +64,15 @@ def mixed(packages: Iterable[str]) -> list[str]:
 
 
 def differing(packages: Mapping[str, str]) -> Iterator[dict[str, list[str]]]:
-    """Of each train that is there in more than one release: release -> its packages."""
+    """Of each train that is there in more than one release: release -> its packages.
+
+    What is to be removed anyhow (`mixed`) is not to be brought to a release.
+    """
+    leaving = frozenset(mixed(packages))
     for train in (_PLATFORM, _DCAP):
         releases: dict[str, list[str]] = {}
         for name, version in sorted(packages.items()):
-            if train.fullmatch(name):
+            if train.fullmatch(name) and name not in leaving:
                 releases.setdefault(_release(version), []).append(name)
         if len(releases) > 1:
             yield releases

@@ -16,6 +16,7 @@ from dcap.attester.container import NODES, node_of
 from dcap.doctor import provider_process
 from dcap.doctor.examination import Check
 from dcap.doctor.finding import Finding, Mend, Remark, Right, Skipped
+from dcap.doctor.installed import install_command
 from dcap.doctor.plugins_ailments import ALWAYS_ADVICE, PLUGINS
 from dcap.doctor.scene import Scene
 from dcap.qpl.consumers import BY_WORD
@@ -29,6 +30,7 @@ AILMENTS: Final = (*PLUGINS, *provider_process.AILMENTS)
 _NONE: Final = "plugins-none"
 _IDLE: Final = "plugins-idle"
 _LOGGING: Final = "plugins-logging"
+_QPL: Final = "libsgx-dcap-default-qpl"
 _AESM: Final = (
     "/opt/intel/sgx-aesm-service",
     "/usr/lib/systemd/system/aesmd.service",
@@ -86,7 +88,7 @@ def _none(scene: Scene, found: Discovery) -> Iterator[Remark]:
             for step in choice.steps
         ),
         mends=(
-            Mend("`sudo apt install libsgx-dcap-default-qpl`, then `dcap qcnl write`"),
+            Mend(f"`{install_command(scene.root, (_QPL,))}`, then `dcap qcnl write`"),
             *(Mend(text) for text in (problem.mends if problem else ())),
         ),
     )

@@ -9,6 +9,7 @@ Spec: `docs/provider-messages.md`, "Where the process is".
 
 import os
 import posixpath
+import shlex
 import socket
 import stat
 from collections.abc import Iterator
@@ -151,7 +152,7 @@ def _unsafe(scene: Scene, path: str) -> str:
 def _closed(folder: str, why: str) -> Mend:
     """One's own folder can be closed for the asking; another's is his."""
     if why.startswith("mode"):
-        return Mend(f"`chmod 700 {folder}`", ("chmod", "700", folder), safe=True)
+        return Mend(f"`chmod 700 {shlex.quote(folder)}`", ("chmod", "700", folder), safe=True)
     return Mend(f"remove {folder}, as whoever made it; the library makes its own")
 
 

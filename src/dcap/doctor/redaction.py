@@ -5,37 +5,54 @@
     clean(text)
 
 Masked are values by their names (…KEY, …TOKEN, …PASSWORD, PPID, QE id, manifest …) wherever they occur;
-hex of 32 digits and more, with and without separators, and UUIDs, whatever they are; other long words
-that look random; user names and passwords in URLs; private keys. It rather masks too much. Not here:
-what is handed out (`report`).
+the headers and parameters that qcnl.conf has sent; hex of 32 digits and more, with and without
+separators, and UUIDs, whatever they are; other long words that look random; user names and passwords in
+URLs and proxies, with and without a scheme; private keys. It rather masks too much. Each pattern takes
+time in proportion to the text, whatever that is. Not here: what is handed out (`report`).
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 MASK: Final = "(masked)"
 _SHORTEST: Final = 6
+#: A whole word, looked through from its beginning alone: else a long one would be from each letter.
 _NAMES: Final = (
-    r"[\w.-]*(?:key|token|passw|pwd|passphrase|secret|credential|authori[sz]ation|cookie|session"
-    r"|manifest|ppid|qe[-_]?id|cpu[-_]?svn|salt|hash)[\w.-]*"
+    r"(?<![\w.-])(?=[\w.-]*?(?:key|token|passw|pwd|passphrase|secret|credential|authori[sz]ation|cookie"
+    r"|session|manifest|ppid|qe[-_]?id|cpu[-_]?svn|salt|hash))[\w.-]++"
 )
-_QUOTED: Final = r'"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\''
-#: NAME=value, "name": "value", Name: value to the end of the line.
+_QUOTED: Final = r'"(?:[^"\\\n]|\\.)*+"|\'[^\'\n]*+\''
+_LIST: Final = r"\[[^\[\]]*+\]"
+#: NAME=value, "name": "value", "name": ["value"], Name: value to the end of the line, of the quotes or
+#: of the braces, --name value.
 _ASSIGNED: Final = re.compile(
-    rf"(?P<head>(?P<q>[\"']?)\b{_NAMES}(?P=q)\s*(?:=\s*|:\s*(?={_QUOTED})))"
-    rf"(?P<value>{_QUOTED}|[^\s,;&\"'\])}}]+)"
-    rf"|(?P<head2>^[ \t]*[<>]?[ \t]*{_NAMES}[ \t]*:[ \t]*)(?P<value2>[^\n]+)",
+    rf"(?P<head>(?P<q>[\"']?){_NAMES}(?P=q)\s*+(?:=\s*+|:\s*+(?={_QUOTED}|{_LIST})))"
+    rf"(?P<value>{_QUOTED}|{_LIST}|(?:basic|bearer|digest)[ \t]++[^\s\"']++|[\"'][^\n]++"
+    rf"|[^\s,;&\"'\])}}]++)"
+    rf"|(?P<head2>^[ \t]*+[<>]?[ \t]*+{_NAMES}[ \t]*+:[ \t]*+)(?P<value2>[^\n]++)"
+    rf"|(?P<head3>(?:[\"'{{(,]|(?<!\S)-)[ \t]*+{_NAMES}[ \t]*+:[ \t]++)(?P<value3>[^\n\"'}}]++)"
+    rf"|(?P<head4>(?<![^\s\"'])(?=-){_NAMES}[ \t]++)(?P<value4>(?!-)(?:{_QUOTED}|[^\s\"']++))",
     re.IGNORECASE | re.MULTILINE,
 )
+#: What `custom_request_options` of qcnl.conf has sent, under whatever names.
+_SENT: Final = re.compile(r'(?P<head>"(?:headers|params)"\s*+:\s*+\{)(?P<members>[^{}]*+)')
+_MEMBER: Final = re.compile(rf"(?<=:)\s*+(?P<value>{_QUOTED})")
+_HEADS: Final = ("head", "head2", "head3", "head4")
+_VALUES: Final = ("value", "value2", "value3", "value4")
 _HEX: Final = re.compile(r"(?<![0-9A-Fa-f])[0-9A-Fa-f]{32,}(?![0-9A-Fa-f])")
-_PAIRS: Final = re.compile(r"\b(?:[0-9A-Fa-f]{2}[:\- ]){15,}[0-9A-Fa-f]{2}\b")
+_PAIRS: Final = re.compile(
+    r"\b(?:(?:0x)?[0-9A-Fa-f]{2}(?:, ?|[:\- ])){15,}(?:0x)?[0-9A-Fa-f]{2}\b", re.IGNORECASE
+)
 _UUID: Final = re.compile(r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b", re.IGNORECASE)
 _RANDOM: Final = re.compile(r"[A-Za-z0-9+/_=-]{24,}")
 _PRIVATE: Final = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
 )
-_USER: Final = re.compile(r"(?<=://)[^/@\s\"']+@")
+#: A password may hold what no URL should (`/`, `@`); a proxy needs no scheme.
+_USER: Final = re.compile(
+    r"(?<=://)[^\s\"'<>]{1,512}@|(?<![^\s\"'=])[^\s\"'=/@:]{1,256}:[^\s\"'/]{1,256}@(?=[\w\[])"
+)
 
 
 class Redactor:
@@ -51,7 +68,15 @@ class Redactor:
     def learn(self, text: str) -> None:
         """Each value that is a secret by its name."""
         for found in _ASSIGNED.finditer(text):
-            value = (found["value"] or found["value2"] or "").strip()
+            whole = "".join(found[group] or "" for group in _VALUES).strip()
+            listed = re.findall(_QUOTED, whole) if whole.startswith("[") else [whole]
+            self._learn_values(listed)
+        for sent in _SENT.finditer(text):
+            self._learn_values(one["value"] for one in _MEMBER.finditer(sent["members"]))
+
+    def _learn_values(self, values: Iterable[str]) -> None:
+        for each in values:
+            value = each
             if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
                 value = value[1:-1]
             if value not in {"", MASK}:
@@ -72,6 +97,7 @@ class Redactor:
             longest_first = sorted(self._known, key=len, reverse=True)
             known = "|".join(map(re.escape, longest_first))
             text = re.sub(known, MASK, text, flags=re.IGNORECASE)
+        text = _SENT.sub(_masked_members, text)
         text = _ASSIGNED.sub(_masked, text)
         text = _HEX.sub(lambda found: f"({len(found[0])} hex digits masked)", text)
         text = _PAIRS.sub("(hex masked)", text)
@@ -95,9 +121,14 @@ class Redactor:
 
 
 def _masked(found: re.Match[str]) -> str:
-    value = found["value"] or ""
+    value = "".join(found[group] or "" for group in _VALUES)
     quote = value[0] if value[:1] in {'"', "'"} else ""
-    return f"{found['head'] or found['head2']}{quote}{MASK}{quote}"
+    masked = f'["{MASK}"]' if value.startswith("[") else f"{quote}{MASK}{quote}"
+    return "".join(found[group] or "" for group in _HEADS) + masked
+
+
+def _masked_members(found: re.Match[str]) -> str:
+    return found["head"] + _MEMBER.sub(f' "{MASK}"', found["members"])
 
 
 def _unless_word(found: re.Match[str]) -> str:

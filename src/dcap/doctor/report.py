@@ -7,6 +7,7 @@ the archive (`cli.doctor_report`), what is masked (`redaction`).
 """
 
 import platform
+import posixpath
 import re
 import ssl
 import stat
@@ -111,7 +112,8 @@ def _texts(scene: Scene, here: tuple[Service, ...]) -> Iterator[tuple[str, str, 
     named = [environ.get(name, "") for environ in environs for name in _NAMING]
     for path in dict.fromkeys((*_FILES, *filter(None, named))):
         if root.look(path).kind == "file":
-            yield f"configuration{path}", _text(root, path), f"{path}"
+            inside = posixpath.normpath(f"/{path.lstrip('/')}")
+            yield f"configuration{inside}", _text(root, path), f"{path}"
 
 
 def _text(root: Root, path: str) -> str:

@@ -70,7 +70,10 @@ AILMENTS: Final[tuple[Ailment, ...]] = (
         why=_NO_QUOTE,
         mends=(
             "Register it: `dcap register submit`, or on the host `sudo PCKIDRetrievalTool`.",
-            "Several sockets: `sudo systemctl start mpa_registration_tool`, and see its log, first.",
+            (
+                "Several sockets: `sudo systemctl start mpa_registration_tool`, and see its log, first. "
+                "The doctor says which step is missing where UEFI variables can be read."
+            ),
             _LOG,
         ),
         rows=(1,),

@@ -16,6 +16,7 @@ from dcap.doctor.examination import Check
 from dcap.doctor.finding import Finding, Mend, Remark, Right, Skipped
 from dcap.doctor.network import is_answered
 from dcap.doctor.network_mends import RESTART
+from dcap.doctor.registration_step import missing_step
 from dcap.doctor.replay import (
     Replay,
     encoding_of,
@@ -115,7 +116,7 @@ def _judged(scene: Scene, road: Road, place: Asked, found: list[Replay]) -> Iter
         yield whole
         return
     remarks = [
-        *_of_the_machine(place, [each for each in failed if each.request.name == "pckcert"]),
+        *_of_the_machine(scene, place, [each for each in failed if each.request.name == "pckcert"]),
         *_of_collateral(scene, place, found),
         *_refusals(place, failed),
         *_of_contents(place, failed, good),
@@ -155,7 +156,7 @@ def _is_said(replay: Replay) -> bool:
     return b"cannot get" not in body and b"<html" not in body and b"not found" not in body
 
 
-def _of_the_machine(place: Asked, failed: list[Replay]) -> Iterator[Finding]:
+def _of_the_machine(scene: Scene, place: Asked, failed: list[Replay]) -> Iterator[Finding]:
     """No certificate for this machine: which step of its registration is missing."""
     for replay in failed:
         evidence, causes = (replay.evidence,), _cause(replay)
@@ -167,18 +168,17 @@ def _of_the_machine(place: Asked, failed: list[Replay]) -> Iterator[Finding]:
                 if zeros
                 else ""
             )
-            what = f"{host} has no certificate for this machine{why} (HTTP 404, 0xE011)"
+            step = missing_step(scene.root)
+            missing = f"; {step.why}" if step.why else ""
+            what = f"{host} has no certificate for this machine{why} (HTTP 404, 0xE011){missing}"
             ppid = Mend(
                 "let the PCE read the PPID: the account that quotes has to be in the group of "
                 "/dev/sgx_provision (`sudo usermod -aG sgx_prv USER`); then register the machine"
             )
-            sockets = Mend(
-                "several sockets: register with Intel first, `sudo systemctl start "
-                "mpa_registration_tool`, and see /var/log/mpa_registration.log"
-            )
             first = (ppid,) if zeros else ()
-            mends = (*causes, *first, _REGISTER, sockets, _LOG)
-            yield Finding("pck-certificate-absent", what, evidence, mends)
+            steps = (*step.mends, _REGISTER) if step.why else (_REGISTER, *step.mends)
+            mends = (*causes, *first, *steps, _LOG)
+            yield Finding("pck-certificate-absent", what, (*evidence, *step.evidence), mends)
         elif replay.status == 461:
             what = (
                 f"{host} does not know this machine, and asks nobody: it is in REQ or OFFLINE mode "

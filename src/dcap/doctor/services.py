@@ -10,6 +10,7 @@ Source: `quote-provider.md` §1.1, §5.6, §6 (rows 13, 14).
 """
 
 import os
+import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from dcap.doctor.accounts import account_named, account_numbered
+from dcap.doctor.processor import number_in
 from dcap.doctor.scene import Account, Scene, once
 from dcap.doctor.units import Unit, manager_environ, unit_named
 from dcap.errors import FormatError, printable
@@ -31,7 +33,11 @@ Told: TypeAlias = Literal["process", "unit", "nothing"]
 
 
 class _Known(msgspec.Struct, frozen=True):
-    """A daemon: its unit, the names its process goes by, and words of its command line."""
+    """A daemon: its unit, the names its process goes by, and words of its command line.
+
+    Several words are arguments one after another (a path or a script that has both is something
+    else); one is part of a file's name.
+    """
 
     name: str
     work: Work
@@ -213,8 +219,10 @@ def _is(known: _Known, process: _Process) -> bool:
                (name == "python" and process.command.startswith(name))
                for name in known.commands):  # fmt: skip
         return False
-    line = " ".join(process.words)
-    return all(word in line for word in known.words)
+    if len(known.words) == 1:
+        return any(known.words[0] in posixpath.basename(word) for word in process.words)
+    words, wanted = process.words, known.words
+    return any(words[at : at + len(wanted)] == wanted for at in range(len(words))) or not wanted
 
 
 def _loads_libraries(root: Root, process: _Process) -> bool:
@@ -232,7 +240,7 @@ def _status(root: Root, pid: int, name: str) -> list[int]:
     for line in root.text(f"/proc/{pid}/status").splitlines():
         key, _, rest = line.partition(":")
         if key == name:
-            return [int(word) for word in rest.split() if word.isdecimal()]
+            return [number_in(word) for word in rest.split() if word.isdecimal()]
     return []
 
 

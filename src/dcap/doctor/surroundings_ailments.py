@@ -172,25 +172,6 @@ AILMENTS: Final = (
         rows=(14,),
     ),
     Ailment(
-        code="surroundings-aesm-address",
-        severity="error",
-        title="Quotes are to be made by AESM, and there is none",
-        symptom="0xE00D, 0xE052 or 0x4004 at the first quote; AESM errors 12 and 30",
-        causes=(
-            "SGX_AESM_ADDR is set, to any value, in a container without AESM's socket",
-            "aesmd does not run",
-        ),
-        why=(
-            "The variable makes libsgx_dcap_ql, Open Enclave and EGo ask AESM instead of making the "
-            "quote in the process."
-        ),
-        mends=(
-            "`unset SGX_AESM_ADDR`",
-            "in a container `-v /var/run/aesmd:/var/run/aesmd`",
-        ),
-        rows=(11,),
-    ),
-    Ailment(
         code="surroundings-test-root",
         severity="warning",
         title="The simulator's root is trusted",

@@ -134,6 +134,10 @@ AILMENTS: Final[tuple[Ailment, ...]] = (
         causes=(
             "QGS does not run on the host, or has no certificate for it (its log says which)",
             "QEMU's tdx-guest object has no `quote-generation-socket`",
+            (
+                "A client that is not Intel's asks by vsock with its length in little-endian order: QGS "
+                "wants four bytes, the highest first (0x12000 in its log)"
+            ),
         ),
         why="The hypercall reached QEMU, and came back without a quote: the host has to be mended.",
         mends=(

@@ -140,23 +140,11 @@ def _misspelled(environ: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _aesm(scene: Scene) -> Remarks:
+    """Where the socket is not there, `daemons` says why, and in a container `container`."""
     if _AESM not in scene.environ or not scene.wants("attester"):
         return
     if scene.root.look(_AESM_SOCKET).is_there:
         yield Right(f"{_AESM} is set, and AESM's socket is there: quotes are made by aesmd")
-        return
-    yield Finding(
-        "surroundings-aesm-address",
-        f"{_AESM} is set, so quotes are to be made by AESM, and {_AESM_SOCKET} is not there",
-        evidence=(f"{_AESM} is set (any value counts, an empty one as well)",),
-        mends=(
-            Mend(f"`unset {_AESM}`: quotes are then made in the program itself"),
-            Mend(
-                "or run AESM: `sudo apt install sgx-aesm-service libsgx-aesm-ecdsa-plugin "
-                "libsgx-aesm-quote-ex-plugin`; in a container `-v /var/run/aesmd:/var/run/aesmd`"
-            ),
-        ),
-    )
 
 
 def _ours(environ: Mapping[str, str]) -> Remarks:

@@ -14,7 +14,10 @@ Source: `pccs-and-pcs-api.md` §1.4, §1.9, §2.3, §5.
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Final, Protocol
+
+import msgspec
 
 from dcap.api.http import HttpResponse
 from dcap.api.pccs_admin import PlatformRecord, RegistrationRequest, UpdateKind
@@ -27,6 +30,8 @@ from dcap.sources.endpoint import Connect, Endpoint, origin_of
 INTEL_URL: Final = "https://api.trustedservices.intel.com"
 _BASE: Final = re.compile(r"(.*)/sgx/certification/v([34])(?:/platforms)?/?", re.IGNORECASE)
 _LONGEST_WHY: Final = 200
+#: Of what was sent, that which is looked for in an answer: a PCE id is no secret.
+_SHORTEST: Final = 6
 #: Intel's Error-Code -> what whoever registers does about it.
 _MENDS: Final[Mapping[str, str]] = {
     "InvalidRegistrationServer": "see the server that `dcap register show` names, and give it: "
@@ -95,17 +100,18 @@ class PccsRegistrar:
         asked = RegistrationRequest(
             version=self.version, token=self._token, platform=record, update=update
         )
-        self._endpoint.ask(asked.to_http(self._prefix), self._accept)
+        sent = [self._token or "", *(value or "" for value in msgspec.structs.astuple(record))]
+        self._endpoint.ask(asked.to_http(self._prefix), partial(self._accept, sent))
 
-    def _accept(self, answer: HttpResponse) -> None:
+    def _accept(self, sent: list[str], answer: HttpResponse) -> None:
         if answer.status != 200:
-            raise self._refusal(answer)
+            raise self._refusal(answer, sent)
 
-    def _refusal(self, answer: HttpResponse) -> DcapError:
+    def _refusal(self, answer: HttpResponse, sent: list[str]) -> DcapError:
         where = f"{self.base}platforms"
         cause = answer.header(CAUSE) or ""
         known = self._causes.get(cause)
-        why = printable(answer.header(WHY) or "")[:_LONGEST_WHY]
+        why = printable(_without(answer.header(WHY) or "", sent))[:_LONGEST_WHY]
         if answer.status == 401:
             what = (
                 "the PCCS wants a user token"
@@ -138,6 +144,14 @@ class PccsRegistrar:
                 "manifest, or be registered with Intel before (--to intel); a key may be wrong"
             )
         return error
+
+
+def _without(said: str, sent: list[str]) -> str:
+    """What a server says, less what it was told: it may repeat the token, or who the machine is."""
+    secrets = sorted((one for one in sent if len(one) >= _SHORTEST), key=len, reverse=True)
+    if not secrets:
+        return said
+    return re.sub("|".join(map(re.escape, secrets)), "…", said, flags=re.IGNORECASE)
 
 
 class IntelRegistrar:

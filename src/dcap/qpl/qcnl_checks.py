@@ -53,7 +53,10 @@ def without_credentials(url: str) -> str:
     """An address that may be shown."""
     match = _URL.match(url)
     if match is None or "@" not in match[2]:
-        return url
+        # A proxy needs no scheme, and a password may hold `/`: what stands before the last "@".
+        head, sign, rest = url.rpartition("@")
+        scheme, mark, _ = head.partition("://")
+        return f"{scheme + mark if mark else ''}…@{rest}" if sign else url
     return f"{match[1]}://…@{match[2].rpartition('@')[2]}{match[3]}{match[4]}"
 
 
