@@ -5,7 +5,8 @@ BIN := .venv/bin
 NEWEST := $(shell for v in 3.15 3.14 3.13 3.12; do \
   for p in python$$v $$HOME/.pyenv/versions/$$v.*/bin/python; do \
     "$$p" -c 'import ssl, venv' 2>/dev/null && echo "$$p" && exit; done; done)
-JOBS ?= 2
+# Four on two processors: many tests wait for processes, sockets and disks.
+JOBS ?= 4
 
 NATIVE := src/dcap/provider/native
 

@@ -188,7 +188,7 @@ def test_row_13_a_folder_that_a_variable_names_has_to_be_there(root: Path) -> No
     named = f"{APP.home}/.cache"
     finding = shell(root, XDG_CACHE_HOME=named).finding("surroundings-cache-base")
     assert f"there is no {named}" in finding.what
-    assert (finding.mends[0].command, finding.mends[0].safe) == (("mkdir", "-p", named), True)
+    assert (finding.mends[0].command, finding.mends[0].safe) == (("mkdir", "-p", "--", named), True)
     (root / named.lstrip("/")).mkdir()
     (root / named.lstrip("/")).chmod(0o775)
     assert shell(root, XDG_CACHE_HOME=named).codes == []

@@ -125,7 +125,7 @@ def _spoken(process: "subprocess.Popen[bytes]", asked: bytes, until: float) -> t
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """It, where it still runs, and all that it has started; its pipes are closed."""
+    """Where it still runs, it and all that it has started; its pipes are closed in any case."""
     if process.returncode is None:
         with suppress(OSError):
             os.killpg(process.pid, signal.SIGKILL)

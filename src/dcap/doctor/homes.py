@@ -81,7 +81,9 @@ def _make_folder(scene: Scene, reader: Reader, base: str) -> Iterator[Mend]:
     if not scene.root.look(base).is_there:
         is_mine = reader.service is None and may(scene.root, scene.account, above, WRITE)
         if is_mine:
-            yield Mend(f"`mkdir -p {path}`", command=("mkdir", "-p", base), safe=True)
+            # A relative one is another folder for each program, by where it was started.
+            safe = base.startswith("/")
+            yield Mend(f"`mkdir -p -- {path}`", command=("mkdir", "-p", "--", base), safe=safe)
         else:
             yield Mend(f"`sudo install -d -o {name} {path}`")
     else:
