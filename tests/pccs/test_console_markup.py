@@ -38,18 +38,27 @@ class Shape(HTMLParser):
         return [attributes for name, attributes in self.seen if name == tag]
 
 
+@pytest.fixture(scope="module")
+def consoles(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Console]:
+    """A filled console for who has signed in, and one for who has not: they are only looked at."""
+    made = {}
+    for signed_in in (False, True):
+        made[signed_in] = console = Console.at(tmp_path_factory.mktemp("console"))
+        fill(console)
+        waiting(console)
+        if signed_in:
+            console.sign_in()
+    return made
+
+
 @pytest.mark.parametrize("target", PAGES)
 @pytest.mark.parametrize("signed_in", [False, True])
-def test_every_page_is_well_built(tmp_path: Path, target: str, signed_in: bool) -> None:
+def test_every_page_is_well_built(
+    consoles: dict[bool, Console], target: str, signed_in: bool
+) -> None:
     """Elements are closed in order, ids are single, and what assistive tools need is there."""
-    console = Console.at(tmp_path)
-    fill(console)
-    waiting(console)
-    if signed_in:
-        console.sign_in()
-    page = console.page(target)
     shape = Shape()
-    shape.feed(page)
+    shape.feed(consoles[signed_in].page(target))
     shape.close()
     assert shape.open == []
     ids = [attributes["id"] for _, attributes in shape.seen if "id" in attributes]
@@ -70,12 +79,12 @@ def test_every_page_is_well_built(tmp_path: Path, target: str, signed_in: bool) 
 
 
 @pytest.mark.parametrize("target", PAGES)
-def test_pages_have_no_scripts_and_need_nothing_from_elsewhere(tmp_path: Path, target: str) -> None:
+def test_pages_have_no_scripts_and_need_nothing_from_elsewhere(
+    consoles: dict[bool, Console], target: str
+) -> None:
     """No script, no inline style, no handler, and no address but paths of our own."""
-    console = Console.at(tmp_path)
-    fill(console)
     shape = Shape()
-    shape.feed(console.page(target))
+    shape.feed(consoles[False].page(target))
     assert not shape.of("script")
     assert not shape.of("style")
     for _, attributes in shape.seen:

@@ -195,7 +195,7 @@ def test_what_lies_about_and_cannot_be_read_is_told(tmp_path: Path) -> None:
     written(tmp_path / TABLE, b"not,a,table\n")
     with pytest.raises(AttesterError) as caught:
         looked(tmp_path, here=tmp_path).expected()
-    assert "3 fields" in caught.value.what
+    assert "3 of 6 fields" in caught.value.what
 
 
 @pytest.mark.parametrize("content", [b"\0", b"1,2", b"[{}]", b"{", b"[1"])
