@@ -1,7 +1,6 @@
 """How the console's pages are built: for assistive tools, without scripts or anything from elsewhere."""
 
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 
