@@ -5,6 +5,7 @@ Truth is a PCCS that has everything; each test changes one answer, or one settin
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -348,6 +349,17 @@ def test_row_18_a_pccs_that_asks_nobody(
     assert any(intels in line for line in seen.finding(code).evidence)
     assert mend in seen.mends(code)
     assert "dcap register submit" in seen.mends(code)
+
+
+def test_row_12_a_service_that_was_not_renewed(tmp_path: Path, world: World) -> None:
+    """What a service hands out past its end is told by name, with when it ended."""
+    with asked(tmp_path, world) as (here, _):
+        later = world.at + timedelta(days=40)
+        changes = {"clock": lambda: later, "machine": need(world)}
+        found = say(requests.CHECKS, here.scene(**changes)).finding("served-expired")
+    assert "hands out what has ended: " in found.what
+    assert [found.what.count(name) for name in ("ended 20", "tcb", "pckcrl")] == [6, 2, 2]
+    assert "`dcap pccs refresh --url https://" in found.mends[0].text
 
 
 def test_a_body_beyond_sixteen_bits(tmp_path: Path, world: World) -> None:

@@ -312,4 +312,21 @@ AILMENTS: Final[tuple[Ailment, ...]] = (
         mends=('Set `"pccs_api_version": "3.1"`.', _RESTART),
         rows=(10,),
     ),
+    Ailment(
+        code="served-expired",
+        severity="error",
+        title="A service hands out collateral that has ended",
+        symptom="0xE02C, 0xE02E, 0xE030, or an expired verdict of any verifier.",
+        causes=(
+            "The service was not renewed: its own way to Intel fails, or it is of mode OFFLINE.",
+            "Azure's cache serves an older baseline on purpose, whose `nextUpdate` may have passed.",
+            "This machine's clock is ahead.",
+        ),
+        why="Intel's client hands it on; verifiers refuse it, whatever the machine is like.",
+        mends=(
+            "`dcap pccs refresh --url URL`; in OFFLINE mode bring it what is new: `dcap pccs put`.",
+            "To judge by Intel's newest: `dcap verify --source pcs`.",
+        ),
+        rows=(12,),
+    ),
 )

@@ -29,6 +29,7 @@ from dcap.doctor.replay import (
 )
 from dcap.doctor.request_ailments import AILMENTS
 from dcap.doctor.scene import Scene
+from dcap.doctor.served import ended
 from dcap.doctor.visits import Seen, visits_of
 from dcap.pccs.causes import CAUSES
 from dcap.qpl.qcnl_checks import sends_key
@@ -121,6 +122,7 @@ def _judged(scene: Scene, road: Road, place: Asked, found: list[Replay]) -> Iter
         *_refusals(place, failed),
         *_of_contents(place, failed, good),
         *_of_lists(scene, road, place, good),
+        *ended(scene, place, good),
     ]
     yield from remarks
     if not remarks:
