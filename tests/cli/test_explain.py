@@ -33,6 +33,7 @@ from dcap.qpl.qcnl_config import read_qcnl
 from dcap.qpl.qcnl_remarks import REMARKS
 from dcap.verification import TcbStatus
 from dcap.verification.checks import CHECKS, EXIT_STATUS
+from rows import each
 from transcripts.desk import Outcome, run
 
 
@@ -94,7 +95,7 @@ def test_causes_are_printed_and_in_json(shell: Any, code: str) -> None:
 # ── what is explained ───────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("code", list(CHECKS))
+@each("code", CHECKS)
 def test_every_finding_is_explained(code: str) -> None:
     """What it checks, at which step, exit status, usual causes, remedy, Intel's name for it."""
     check, meaning = CHECKS[code], of(FINDING, code)
@@ -104,7 +105,7 @@ def test_every_finding_is_explained(code: str) -> None:
     assert meaning.causes == CAUSES_OF_FINDINGS[code]
 
 
-@pytest.mark.parametrize("code", list(ERROR_CODES))
+@each("code", ERROR_CODES)
 def test_every_error_is_explained(code: str) -> None:
     """What happened, the exit status, the usual causes, the remedy."""
     meaning = of(ERROR, code)
@@ -112,7 +113,7 @@ def test_every_error_is_explained(code: str) -> None:
     assert told == ERROR_CODES[code]
 
 
-@pytest.mark.parametrize("code", list(REMARKS))
+@each("code", REMARKS)
 def test_every_remark_on_a_qcnl_configuration_is_explained(code: str) -> None:
     """What Intel's library does with the file, how to mend it, and whether lint fails for it."""
     severity, _, mend = REMARKS[code]
@@ -138,8 +139,8 @@ def test_what_lint_says_of_a_file_can_be_asked_for(text: bytes) -> None:
         assert meaning.meaning.startswith(remark.severity)
 
 
-@pytest.mark.parametrize("word", list(REFUSALS))
 @pytest.mark.parametrize("before", ["", "pccs-"], ids=["header", "code"])
+@each("word", REFUSALS)
 def test_every_cause_of_a_pccs_is_explained(word: str, before: str) -> None:
     """As the header Dcap-Cause has it, or as an error's code: why, how to mend, and the status."""
     meaning = of(REFUSAL, before + word)
@@ -149,7 +150,7 @@ def test_every_cause_of_a_pccs_is_explained(word: str, before: str) -> None:
     assert meaning.maps_to == str(cause.status)
 
 
-@pytest.mark.parametrize("code", list(AILMENTS))
+@each("code", AILMENTS)
 def test_every_finding_of_the_doctor_is_explained(code: str) -> None:
     """Its code leads to what it means, its causes and what mends it."""
     meanings = explain(code)
@@ -160,7 +161,7 @@ def test_every_finding_of_the_doctor_is_explained(code: str) -> None:
     assert meanings[0].kind == (PLUGIN if code in PROBLEMS else AILMENT)
 
 
-@pytest.mark.parametrize("number", list(AESM_ERRORS))
+@each("number", AESM_ERRORS)
 def test_every_error_of_aesm_is_explained(number: int) -> None:
     """By its number, as Gramine's log has it, and by Intel's name: the same, with what to do."""
     meaning = of(AESM, f"AESM {number}")
@@ -200,7 +201,7 @@ def test_a_tcb_status_is_found_with_its_words_apart(spelling: str) -> None:
     assert of(TCB_STATUS, spelling).code == "OutOfDate"
 
 
-@pytest.mark.parametrize("row", all_codes(), ids=lambda row: f"{row.family} {row.code}")
+@each("row", all_codes(), named=lambda row: f"{row.family} {row.code}")
 def test_every_code_of_intel_and_open_enclave_is_explained(row: Any) -> None:
     """What the tables know is found by its name, whole: nothing is lost on the way."""
     found = [meaning for meaning in explain(row.name) if meaning.kind == row.family]

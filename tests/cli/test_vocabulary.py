@@ -21,6 +21,7 @@ from dcap.cli.vocabulary.row import Row
 from dcap.pccs.store.failures import Failure
 from dcap.qpl.qcnl_remarks import REMARKS
 from dcap.verification.checks import CHECKS
+from rows import each
 from worlds import ROOT
 
 SOURCES = ROOT / "src" / "dcap"
@@ -213,7 +214,7 @@ def test_no_code_stands_in_two_families() -> None:
     assert sum(len(rows) for rows in FAMILIES.values()) == len(ERROR_CODES)
 
 
-@pytest.mark.parametrize("code", list(ERROR_CODES))
+@each("code", ERROR_CODES)
 def test_a_row_says_what_where_from_and_how_to_mend(code: str) -> None:
     """One sentence of meaning, one to three of causes, one to three mends, each of one line."""
     row = ERROR_CODES[code]
@@ -235,7 +236,7 @@ def test_a_row_says_what_where_from_and_how_to_mend(code: str) -> None:
 COMMAND_LINE = re.compile(r"dcap ((?:[a-z]+(?:-[a-z]+)* ?)+)([^`;,]*)")
 
 
-@pytest.mark.parametrize("code", list(ERROR_CODES))
+@each("code", ERROR_CODES)
 def test_a_command_that_mends_can_be_typed(code: str) -> None:
     """Each `dcap …` in a mend is a command of the program, with options that it has."""
     for words, rest in COMMAND_LINE.findall("\n".join(ERROR_CODES[code].mends)):
@@ -253,7 +254,7 @@ def test_a_command_that_mends_can_be_typed(code: str) -> None:
         assert set(re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest)) <= known
 
 
-@pytest.mark.parametrize("code", list(CHECKS))
+@each("code", CHECKS)
 def test_every_finding_has_usual_causes(code: str) -> None:
     """One to three sentences that say where to look first."""
     causes = CAUSES[code]

@@ -16,6 +16,7 @@ from dcap.qpl.error_codes import (
     closest,
     explain_code,
 )
+from rows import each
 
 # Every assigned n of 0xE000 + n, with its name without SGX_QL_ (abbreviations written out).
 QUOTE3_ASSIGNED = """
@@ -156,9 +157,7 @@ def codes_of(found: tuple[CodeExplanation, ...]) -> list[str]:
     return [row.code for row in found]
 
 
-every_row = pytest.mark.parametrize(
-    "row", all_codes(), ids=lambda row: f"{row.family} {row.code}".replace(" ", "-")
-)
+every_row = each("row", all_codes(), named=lambda row: f"{row.family} {row.code}")
 
 
 @every_row

@@ -52,9 +52,10 @@ def archive_of(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def empty(tmp_path: Path) -> Store:
+def empty(tmp_path: Path) -> Iterator[Store]:
     """Another store, with nothing in it."""
-    return Store.open(f"sqlite:///{tmp_path}/empty.db")
+    with Store.open(f"sqlite:///{tmp_path}/empty.db") as store:
+        yield store
 
 
 def test_an_archive_moves_a_store(place: Server, store: Store, tmp_path: Path) -> None:

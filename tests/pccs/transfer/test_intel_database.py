@@ -3,6 +3,7 @@
 import hashlib
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -339,7 +340,7 @@ def test_a_file_that_computes_its_values_takes_no_memory(
     tmp_path: Path, simulated: World, store: Store, database: Path
 ) -> None:
     """A generated column that would make hundreds of megabytes ends the reading, and keeps nothing."""
-    with sqlite3.connect(database) as connection:
+    with closing(sqlite3.connect(database)) as connection:
         connection.execute("ALTER TABLE pcs_certificates ADD huge AS (zeroblob(300000000))")
     with pytest.raises(Unavailable) as caught:
         import_intel_database(store, str(database), at=simulated.at, anchor=anchor_of(simulated))
