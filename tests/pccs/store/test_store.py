@@ -494,3 +494,17 @@ def test_a_connection_that_died_while_nobody_used_it_is_replaced(url: str, road:
         assert driver is not None
         driver.close()
         assert ask(lambda connection: connection.scalar(text("SELECT 2"))) == 2
+
+
+def test_what_is_held_while_a_database_closes_is_closed_when_it_comes_back(url: str) -> None:
+    """A thread may be asking still; its connection is not left for the garbage collector."""
+    with closing(Database.at(url)) as database:
+        held, idle = database.engine.raw_connection(), database.engine.raw_connection()
+        drivers = [held.driver_connection, idle.driver_connection]
+        idle.close()
+        database.close()
+        held.close()
+    for driver in drivers:
+        assert driver is not None
+        with pytest.raises(database.engine.dialect.loaded_dbapi.Error):
+            driver.cursor().execute("SELECT 1")

@@ -27,6 +27,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text, update
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from dcap.errors import ConfigError, Unavailable
 from dcap.pccs.private_files import own_as_folder
@@ -206,9 +207,16 @@ class Database:
         return kind(failure.code, what, where=self.place, mend=failure.mend)
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection: those that threads still hold, when they give them back."""
         with self.errors():
+            event.listen(self.engine.pool, "checkin", _close_late)
             self.engine.dispose()
+
+
+def _close_late(connection: object, record: ConnectionPoolEntry) -> None:
+    """One that comes back to a pool which nobody has any more."""
+    del connection
+    record.invalidate()
 
 
 def bump(connection: Connection, *topics: Topic) -> None:
